@@ -1,0 +1,1 @@
+"""Diffusion models in JAX: processes, objectives, samplers and bounds that compose."""
