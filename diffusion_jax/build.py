@@ -33,6 +33,8 @@ KINDS: dict[str, str] = {
     "coefficients": "diffusion_jax.preconditioning",
     "network": "diffusion_jax.networks",
     "objective": "diffusion_jax.objectives",
+    "term": "diffusion_jax.objectives.terms",
+    "pairs": "diffusion_jax.objectives.pairs",
     "sampler": "diffusion_jax.sampling",
     "transform": "diffusion_jax.sampling",
     "decoder": "diffusion_jax.sampling.decoders",
@@ -76,8 +78,8 @@ def available(kind: str) -> list[str]:
 
 
 def example(kind: str, name: str) -> dict[str, Any]:
-    """The small arguments that the component's module gives for tests and documentation."""
-    return dict(importlib.import_module(_locate(kind, name)).EXAMPLES[name])
+    """A spec of the component with the small arguments that its module gives, for tests."""
+    return {"name": name, **importlib.import_module(_locate(kind, name)).EXAMPLES[name]}
 
 
 def _build(kind: str, spec: Any, late: dict[str, Any]) -> Any:

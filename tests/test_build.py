@@ -201,8 +201,8 @@ def test_a_missing_dependency_stops_only_the_component_that_needs_it(shop):
 
 
 def test_example_builds(shop):
-    assert build("wheel", {"name": "spoked", **example("wheel", "spoked")}) == ("spoked", 4, "steel")
-    assert build("cart", {"name": "sledge", **example("cart", "sledge")}).length == 2
+    assert build("wheel", example("wheel", "spoked")) == ("spoked", 4, "steel")
+    assert build("cart", example("cart", "sledge")).length == 2
 
 
 def test_a_run_stands_for_what_it_gives(shop, monkeypatch):
