@@ -1,0 +1,1 @@
+"""Evaluations: bounds, likelihoods, pictures."""

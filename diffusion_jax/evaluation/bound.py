@@ -1,0 +1,266 @@
+"""The bound K of trained variables on data: every pair of the grid, one clean pass, with its standard error.
+
+K = log-likelihood bound of an example in nats (higher is better), and from it
+
+    bits                  K / ln 2, the paper's unit (Sohl-Dickstein et al. 2015, arXiv 1503.03585, table 1)
+    K - L_null            gain over independent entries: the isotropic normal law, or the equilibrium of bits
+    bits/dim              log2(unit) - K / (D ln 2): negative log-likelihood of one grey value, for data of which one
+                          unit of x is `unit` grey levels (1 where the decoder gives probabilities of grey values)
+
+A density bound with the fixed kernel cannot exceed -D/2 log2(2 pi e beta_1), whatever the data, so beta_1 is always given.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion_jax.levels import token_sum
+from diffusion_jax.objectives.base import pair_kl, prior_kl
+from diffusion_jax.types import Array, Batch, Bound, Key
+
+LN2 = math.log(2)
+
+
+class Terms(NamedTuple):
+    """-K of each token in nats, in its three parts: [B, T] each."""
+
+    prior: Array
+    pairs: Array
+    decoder: Array
+
+    @property
+    def total(self) -> Array:
+        return self.prior + self.pairs + self.decoder
+
+
+def bound_terms(key: Key, bound: Bound, x0: Array, pairs: int | None = None) -> Terms:
+    """The three parts of -K for each token, in nats.
+
+    Args:
+        key: one key. The noise of every pair is drawn anew.
+        bound: a Bound with process, denoiser, decoder and times.
+        x0: data [B, T, ...].
+        pairs: None evaluates all pairs of the grid (S - 1 calls of the denoiser), exact but for the noise; a
+            number draws so many for each sample, stratified over the grid, and scales: an unbiased estimate.
+
+    Raises:
+        ValueError: the bound lacks a part, or `pairs` is less than 1.
+    """
+    for part in ("process", "denoiser", "decoder", "times"):
+        if getattr(bound, part) is None:
+            raise ValueError(f"a bound needs its {part}; this one has none")
+    if pairs is not None and pairs < 1:
+        raise ValueError(f"pairs must be at least 1, got {pairs}")
+    process, times, decoder = bound.process, jnp.asarray(bound.times, x0.dtype), bound.decoder
+    count = times.shape[0] - 2
+    calls = count if pairs is None else pairs
+
+    def pair(total: Array, i: Array) -> tuple[Array, None]:
+        level_key, noise_key = jax.random.split(jax.random.fold_in(key, i))
+        if pairs is None:
+            index = jnp.full((x0.shape[0], 1), i)
+        else:
+            place = (i + jax.random.uniform(level_key, (x0.shape[0], 1))) / calls
+            index = jnp.minimum((place * count).astype(jnp.int32), count - 1)
+        t, s = times[index], times[index + 1]
+        x_t = process.marginal(x0, t).sample(noise_key)
+        variance = None if bound.variance is None else bound.variance(x_t, t, s)
+        return total + pair_kl(process, x0, x_t, bound.denoiser(x_t, t), t, s, variance), None
+
+    zero = jnp.zeros(x0.shape[:2], x0.dtype)
+    total, _ = jax.lax.scan(pair, zero, jnp.arange(calls))
+    if decoder.expected is not None:
+        last = decoder.expected(x0)
+    else:
+        t_1 = times[-2]
+        x_1 = process.marginal(x0, t_1).sample(jax.random.fold_in(key, calls))
+        last = decoder.log_prob(x0, x_1, bound.denoiser(x_1, t_1) if decoder.learned else None)
+    return Terms(prior_kl(process, x0), total * (count / calls), -last)
+
+
+class Report(NamedTuple):
+    """A mean over a test set with its standard error.
+
+    count:      examples
+    mean, se:   log-likelihood (bound) of an example, in nats
+    null:       the same under the null law, or None
+    dimensions: entries of an example
+    unit:       grey levels in one unit of x (1: probabilities of grey values); None where there are none
+    parts:      means in nats of the parts of -K
+    beta_1:     noise variance of the last step t_1 -> 0, or None
+    """
+
+    count: int
+    mean: float
+    se: float
+    null: float | None
+    dimensions: int
+    unit: float | None
+    parts: dict[str, float]
+    beta_1: float | None
+
+    @property
+    def bits(self) -> float:
+        """K in bits an example."""
+        return self.mean / LN2
+
+    @property
+    def bits_se(self) -> float:
+        """Standard error of K in bits an example."""
+        return self.se / LN2
+
+    @property
+    def gain(self) -> float | None:
+        """K - L_null in bits an example."""
+        return None if self.null is None else (self.mean - self.null) / LN2
+
+    @property
+    def bits_per_dim(self) -> float | None:
+        """Negative log-likelihood of one grey value in bits; None for data without grey levels."""
+        return None if self.unit is None else math.log2(self.unit) - self.mean / (self.dimensions * LN2)
+
+    def record(self) -> dict[str, Any]:
+        """Every figure, for a JSON record."""
+        return {
+            **{name: getattr(self, name) for name in self._fields},
+            "bits": self.bits,
+            "bits_se": self.bits_se,
+            "gain_bits": self.gain,
+            "bits_per_dim": self.bits_per_dim,
+            "bits_per_dim_se": None if self.unit is None else self.bits_se / self.dimensions,
+        }
+
+    def __str__(self) -> str:
+        lines = [
+            f"K        {self.bits:.4f} +- {self.bits_se:.4f} bits an example ({self.mean:.4f} nats, {self.count} examples)",
+            f"         {self.bits / self.dimensions:.4f} +- {self.bits_se / self.dimensions:.4f} bits a dimension, {self.dimensions} dimensions",
+        ]
+        if self.gain is not None and self.null is not None:
+            lines.append(f"K-L_null {self.gain:.4f} bits an example (L_null {self.null / LN2:.4f})")
+        if self.unit is not None:
+            lines.append(
+                f"NLL      {self.bits_per_dim:.4f} +- {self.bits_se / self.dimensions:.4f} bits/dim of grey values"
+                f" = log2({self.unit:g}) - K/{self.dimensions}"
+            )
+        if self.beta_1 is not None:
+            lines.append(f"beta_1   {self.beta_1:.3g}")
+        lines.append(
+            "parts    "
+            + ", ".join(f"{name} {value / LN2:.4f}" for name, value in self.parts.items())
+            + " bits"
+        )
+        return "\n".join(lines)
+
+
+def collect(
+    score: Callable[[Key, Array], dict[str, Array]],
+    batches: Iterable[Batch],
+    key: Key,
+    *,
+    unit: float | None = None,
+    null: Callable[[Array], Array] | None = None,
+    beta_1: float | None = None,
+) -> Report:
+    """One pass over `batches`, every example counted once (rows and tokens masked out count nothing).
+
+    Args:
+        score: (key, x [B, T, ...]) -> {part: [B, T]} in nats, whose negative sum is the log-likelihood bound;
+            jitted by the caller.
+        batches: host batches with `x` and, for a partial last one, `mask` [B, T].
+        key: batch i uses fold_in(key, i).
+        unit: grey levels in one unit of x, for bits/dim.
+        null: log-probability of x under the null law, [B, T] in nats.
+        beta_1: noise variance of the last step, reported alongside.
+
+    Raises:
+        ValueError: no example was seen, or a bound is not finite (the message names the example).
+    """
+    totals: list[np.ndarray] = []
+    nulls: list[np.ndarray] = []
+    parts: dict[str, list[np.ndarray]] = {}
+    dimensions = 0
+    for i, batch in enumerate(batches):
+        x = jnp.asarray(batch["x"])
+        mask = np.asarray(batch.get("mask", np.ones(x.shape[:2])), np.float64)
+        rows = mask.sum(1) > 0
+        dimensions = x[0].size
+        values = {name: np.asarray(v, np.float64) for name, v in score(jax.random.fold_in(key, i), x).items()}
+        per_example = {name: (np.where(mask > 0, v, 0.0)).sum(1)[rows] for name, v in values.items()}
+        for name, value in per_example.items():
+            parts.setdefault(name, []).append(value)
+        total = -sum(per_example.values())
+        if not np.isfinite(total).all():
+            bad = sum(len(t) for t in totals) + int(np.flatnonzero(~np.isfinite(total))[0])
+            raise ValueError(
+                f"the bound of example {bad} is {total[~np.isfinite(total)][0]}: parts {list(values)}"
+            )
+        totals.append(total)
+        if null is not None:
+            nulls.append((np.where(mask > 0, np.asarray(null(x), np.float64), 0.0)).sum(1)[rows])
+    if not totals:
+        raise ValueError("no batches: the split is empty")
+    each = np.concatenate(totals)
+    count = each.size
+    return Report(
+        count=count,
+        mean=float(each.mean()),
+        se=float(each.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan,
+        null=float(np.concatenate(nulls).mean()) if nulls else None,
+        dimensions=dimensions,
+        unit=unit,
+        parts={name: float(np.concatenate(value).mean()) for name, value in parts.items()},
+        beta_1=beta_1,
+    )
+
+
+def evaluate_bound(
+    bound: Bound,
+    batches: Iterable[Batch],
+    key: Key,
+    *,
+    pairs: int | None = None,
+    unit: float | None = None,
+    null: Callable[[Array], Array] | None = None,
+) -> Report:
+    """K of `bound` on `batches`; see `bound_terms` for `pairs` and `collect` for the rest. Compiles once for a batch shape."""
+
+    @jax.jit
+    def score(key: Key, x: Array) -> dict[str, Array]:
+        return bound_terms(key, bound, x, pairs)._asdict()
+
+    return collect(score, batches, key, unit=unit, null=null, beta_1=first_variance(bound))
+
+
+def first_variance(bound: Bound) -> float | None:
+    """beta_1: sigma^2/(alpha^2 + sigma^2) at the grid's last level above 0; None where the process has no sigma."""
+    if not hasattr(bound.process, "sigma") or bound.times is None:
+        return None
+    t_1 = jnp.asarray(bound.times)[-2]
+    sigma, alpha = float(bound.process.sigma(t_1)), float(bound.process.alpha(t_1))
+    return sigma**2 / (alpha**2 + sigma**2)
+
+
+def normal_null(mean: float, std: float) -> Callable[[Array], Array]:
+    """The null law of continuous data: independent N(mean, std^2) entries. x [B, T, ...] -> nats [B, T].
+
+    Data scaled to mean 0 and variance 1 have L_null = -1/2 log2(2 pi e) = -2.0471 bits a dimension.
+    """
+    if std <= 0:
+        raise ValueError(f"std must be positive, got {std}")
+
+    def log_prob(x: Array) -> Array:
+        each = -0.5 * ((x - mean) / std) ** 2 - math.log(std) - 0.5 * math.log(2 * math.pi)
+        return token_sum(each)
+
+    return log_prob
+
+
+def equilibrium_null(process: Any) -> Callable[[Array], Array]:
+    """The null law of bits and categories: the process's equilibrium. x [B, T, ...] -> nats [B, T]."""
+    return lambda x: token_sum(process.prior(x.shape).log_prob(x))

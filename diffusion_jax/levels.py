@@ -1,0 +1,164 @@
+"""Noise levels: their shapes, and the laws they are drawn from in training.
+
+A level `t` has a prefix shape of the data it belongs to: `()` (one for all), `[B]` (one a sample) or
+`[B, T]` (one a token). `canonical` brings it to `[#B, #T]` (an axis may be 1), `expand` makes it broadcast
+against the data. One level a sample *is* `[B, 1]`; there is no second code path.
+
+A law of levels is a function `(key, (B, T)) -> t [#B, #T]`. The base laws (`uniform`, `low_discrepancy`,
+`lognormal`) draw B x T levels of the shape they are asked for; combinators change the shape or single
+tokens:
+
+    per_token(uniform())             a level for each token, as in Diffusion Forcing (arXiv 2407.01392)
+    per_sample(low_discrepancy())    a level for each sample, stratified over the batch, as in VDM
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffusion_jax.types import Array, Key, Levels
+
+
+def canonical(t: Any, x: Array) -> Array:
+    """The level `t`, of shape (), [B] or [B, T], as an array [#B, #T] of x's dtype; x is [B, T, ...].
+
+    Raises ValueError where t's shape is no prefix of x's.
+    """
+    t = jnp.asarray(t, dtype=x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32)
+    if x.ndim < 2:
+        raise ValueError(f"data must be [B, T, ...], got shape {x.shape}")
+    if t.ndim > 2 or any(n not in (1, m) for n, m in zip(t.shape, x.shape, strict=False)):
+        raise ValueError(
+            f"a level must have shape (), [B] or [B, T], a prefix of the data's {x.shape}; got {t.shape}"
+        )
+    return t.reshape(t.shape + (1,) * (2 - t.ndim))
+
+
+def expand(t: Any, x: Array) -> Array:
+    """The level with trailing ones, so that it broadcasts against x: () | [B] | [B, T] -> rank of x."""
+    t = jnp.asarray(t)
+    if t.ndim > x.ndim or any(n not in (1, m) for n, m in zip(t.shape, x.shape, strict=False)):
+        raise ValueError(f"a level's shape must be a prefix of the data's {x.shape}; got {t.shape}")
+    return t.reshape(t.shape + (1,) * (x.ndim - t.ndim))
+
+
+def token_sum(values: Array) -> Array:
+    """Sum over the features of each token: [B, T, ...] -> [B, T]."""
+    return values.sum(tuple(range(2, values.ndim)))
+
+
+def normal(key: Key, x: Array) -> Array:
+    """Standard normal noise shaped like x, the default `draw`. key: one key, or [B] keys, one a sample."""
+    dtype = x.dtype if jnp.issubdtype(x.dtype, jnp.floating) else jnp.float32
+    if key.ndim == 0:
+        return jax.random.normal(key, x.shape, dtype)
+    if key.shape != x.shape[:1]:
+        raise ValueError(f"keys must be one key or one for each sample: got {key.shape} for data {x.shape}")
+    return jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], dtype))(key)
+
+
+# Laws
+
+
+def uniform() -> Levels:
+    """t ~ U(0, 1), independently for every entry."""
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        return jax.random.uniform(key, shape)
+
+    return draw
+
+
+def low_discrepancy() -> Levels:
+    """t_b = (u + b/B) mod 1 with one u ~ U(0, 1): uniform each, evenly spread over the batch.
+
+    VDM (arXiv 2107.00630), appendix I.1. With T > 1 every token has its own u and its own order of the batch, so
+    that the levels of a sample's tokens are independent of each other.
+    """
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        batch, tokens = shape
+        offset_key, order_key = jax.random.split(key)
+        offsets = jax.random.uniform(offset_key, (1, tokens))
+        strata = jnp.broadcast_to(jnp.arange(batch)[:, None] / batch, shape)
+        if tokens > 1:
+            strata = jax.random.permutation(order_key, strata, axis=0, independent=True)
+        return (offsets + strata) % 1.0
+
+    return draw
+
+
+def lognormal(process: Any, mean: float = -1.2, std: float = 1.2) -> Levels:
+    """log(sigma/alpha) ~ N(mean, std^2), as levels of the Gaussian `process`, clipped to 1.
+
+    EDM (arXiv 2206.00364), table 1: P_mean = -1.2, P_std = 1.2.
+    """
+    if std <= 0:
+        raise ValueError(f"std must be positive, got {std}")
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        return process.time(jnp.exp(mean + std * jax.random.normal(key, shape)))
+
+    return draw
+
+
+# Combinators
+
+
+def per_sample(levels: Levels) -> Levels:
+    """One level for each sample: [B, 1]."""
+    return lambda key, shape: levels(key, (shape[0], 1))
+
+
+def per_token(levels: Levels) -> Levels:
+    """A level for each token: [B, T]."""
+    return lambda key, shape: jnp.broadcast_to(levels(key, shape), shape)
+
+
+def _replace(levels: Levels, share: float, value: float) -> Levels:
+    if not 0 <= share <= 1:
+        raise ValueError(f"share must lie in [0, 1], got {share}")
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        level_key, chosen_key = jax.random.split(key)
+        chosen = jax.random.bernoulli(chosen_key, share, shape)
+        return jnp.where(chosen, value, levels(level_key, shape))
+
+    return draw
+
+
+def with_clean(levels: Levels, share: float) -> Levels:
+    """Every token is clean (t = 0: context) with probability `share`."""
+    return _replace(levels, share, 0.0)
+
+
+def with_missing(levels: Levels, share: float) -> Levels:
+    """Every token is pure noise (t = 1: missing) with probability `share`."""
+    return _replace(levels, share, 1.0)
+
+
+def shared_future(levels: Levels, context: int) -> Levels:
+    """The first `context` tokens are clean, all others of a sample share one level: [B, T]."""
+    if context < 0:
+        raise ValueError(f"context must be a number of tokens, got {context}")
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        future = levels(key, (shape[0], 1))
+        return jnp.where(jnp.arange(shape[1])[None, :] < context, 0.0, future)
+
+    return draw
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "uniform": {},
+    "low_discrepancy": {},
+    "lognormal": {"process": "edm"},
+    "per_sample": {"levels": "low_discrepancy"},
+    "per_token": {"levels": "low_discrepancy"},
+    "with_clean": {"levels": "uniform", "share": 0.25},
+    "with_missing": {"levels": "uniform", "share": 0.25},
+    "shared_future": {"levels": "uniform", "context": 1},
+}

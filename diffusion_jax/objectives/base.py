@@ -1,0 +1,79 @@
+"""What objectives share: the network of an objective, its conditions, and the terms of a bound."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffusion_jax.levels import token_sum
+from diffusion_jax.processes.learned import learned_fields
+from diffusion_jax.types import Array, Batch, Key, Network, PyTree, Variables
+
+NOT_CONDITIONS = ("x", "mask", "target", "context")
+
+
+def conditions(batch: Batch) -> dict[str, Any]:
+    """What a network may look at besides x: the batch without x, mask, target and context."""
+    return {name: value for name, value in batch.items() if name not in NOT_CONDITIONS}
+
+
+def check_batch(batch: Batch) -> None:
+    """Raises ValueError or TypeError unless batch["x"] is a floating [B, T, ...] of rank 3 or more with entries."""
+    if "x" not in batch:
+        raise ValueError(f"a batch needs the key 'x'; it has {sorted(batch)}")
+    x = batch["x"]
+    if x.ndim < 3:
+        raise ValueError(f"batch['x'] must be [B, T, ...] (an image is [B, 1, H, W, C]), got shape {x.shape}")
+    if not jnp.issubdtype(x.dtype, jnp.floating):
+        raise TypeError(f"batch['x'] must be floating, scaled as the data set says; got {x.dtype}")
+
+
+def initialise(network: Any, process: Any, key: Key, batch: Batch) -> Variables:
+    """Variables of a linen `network` and of the learned fields of `process`.
+
+    params: {"network": ..., "process": learned fields}; state: {"network": the network's other collections}.
+    """
+    check_batch(batch)
+    x = batch["x"]
+    variables = dict(network.init(key, x, jnp.zeros(x.shape[:2]), conditions(batch)))
+    params = {"network": variables.pop("params")}
+    fields = learned_fields(process)
+    if fields:
+        params["process"] = jax.tree.map(jnp.array, fields)
+    return Variables(params, {"network": variables})
+
+
+def with_fields(process: Any, params: PyTree) -> Any:
+    """The process with its learned fields taken from params["process"], where there are any."""
+    return dataclasses.replace(process, **params["process"]) if "process" in params else process
+
+
+def applied(network: Any, variables: Variables, batch: Batch, dropout: Key | None = None) -> Network:
+    """The network as a function (x, noise) -> out; training mode where a dropout key is given."""
+    known = conditions(batch)
+    collections = {"params": variables.params["network"], **variables.state["network"]}
+    rngs = None if dropout is None else {"dropout": dropout}
+
+    def call(x: Array, noise: Array) -> Array:
+        return network.apply(collections, x, noise, known, train=dropout is not None, rngs=rngs)
+
+    return call
+
+
+def pair_kl(
+    process: Any, x0: Array, x_t: Array, x0_hat: Array, t: Array, s: Array, variance: Array | None
+) -> Array:
+    """KL( q(x_s | x_t, x_0) || p(x_s | x_t) ) in nats, summed over each token's features: [B, T].
+
+    0 < s <= t, [#B, #T]; variance: of the Gaussian reverse step, None for the posterior's own.
+    Sohl-Dickstein et al. 2015 (arXiv 1503.03585), eq. 14; DDPM (arXiv 2006.11239), eq. 5.
+    """
+    return token_sum(process.posterior(x_t, x0, t, s).kl(process.reverse(x_t, x0_hat, t, s, variance)))
+
+
+def prior_kl(process: Any, x0: Array) -> Array:
+    """KL( q(x_1 | x_0) || p(x_1) ) in nats, summed over each token's features: [B, T]."""
+    return token_sum(process.marginal(x0, jnp.ones(())).kl(process.prior(x0.shape)))

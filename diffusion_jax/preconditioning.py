@@ -1,0 +1,155 @@
+"""From a network to a denoiser: x0_hat = head(skip x + out F(input x + shift, noise)).
+
+What a network predicts (the clean data, the noise, the velocity, a mixture of them; a logit for bits) is a choice
+of coefficients. A choice is a function `process -> (t -> Coefficients)`. With alpha, sigma at the level t:
+
+    x0      x0_hat = F
+    eps     x0_hat = (x - sigma F)/alpha                                DDPM (arXiv 2006.11239)
+    v       x0_hat = (alpha x - sigma F)/(alpha^2 + sigma^2)            Salimans and Ho (arXiv 2202.00512)
+    edm     skip = alpha d^2/(sigma^2 + alpha^2 d^2), out = sigma d/sqrt(sigma^2 + alpha^2 d^2), d = sigma_data
+                                                                        Karras et al. (arXiv 2206.00364), table 1
+    bits    x0_hat = sigmoid(F(2x - 1, 4t));   categories: softmax over the last axis
+
+The network sees x scaled to unit variance for data of variance sigma_data^2, and as noise label log(sigma/alpha)/4, the ratio clamped to
+[1e-4, 1e4]; the per-step networks of 2015 take the level itself (`timed`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from diffusion_jax.levels import canonical, expand
+from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.types import Array, Coefficients, Denoiser
+
+At = Callable[[Array], Coefficients]
+
+
+def noise_label(process: Gaussian, t: Array) -> Array:
+    """log(sigma/alpha)/4 with the ratio clamped to [1e-4, 1e4]; finite with finite derivatives at t = 0 and 1."""
+    alpha, sigma = process.alpha(t), process.sigma(t)
+    inside = (sigma > 1e-4 * alpha) & (sigma < 1e4 * alpha)
+    ratio = jnp.where(inside, sigma, 1.0) / jnp.where(inside, alpha, 1.0)
+    ends = jnp.where(sigma <= 1e-4 * alpha, jnp.log(1e-4), jnp.log(1e4))
+    return 0.25 * jnp.where(inside, jnp.log(ratio), ends)
+
+
+def _scale(process: Gaussian, t: Array, sigma_data: float = 1.0) -> Array:
+    """1/sqrt(alpha^2 sigma_data^2 + sigma^2): brings x_t to unit variance."""
+    return jax.lax.rsqrt(process.alpha(t) ** 2 * sigma_data**2 + process.sigma(t) ** 2)
+
+
+def x0(process: Gaussian) -> At:
+    """The network predicts the clean data."""
+    return lambda t: Coefficients(0.0, 1.0, _scale(process, t), noise_label(process, t))
+
+
+def eps(process: Gaussian) -> At:
+    """The network predicts the noise. Raises ValueError for a process with alpha(1) = 0, where x0 is undetermined."""
+    with jax.ensure_compile_time_eval():
+        end = process.alpha(jnp.ones(()))
+    if not isinstance(end, jax.core.Tracer) and float(end) <= 0:
+        raise ValueError(
+            "coefficients 'eps' need alpha(1) > 0: use 'v', 'x0' or 'edm', or the discrete chain (steps=T)"
+        )
+
+    def at(t: Array) -> Coefficients:
+        alpha = process.alpha(t)
+        return Coefficients(1 / alpha, -process.sigma(t) / alpha, _scale(process, t), noise_label(process, t))
+
+    return at
+
+
+def v(process: Gaussian) -> At:
+    """The network predicts the velocity alpha eps - sigma x0."""
+
+    def at(t: Array) -> Coefficients:
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        power = alpha**2 + sigma**2
+        return Coefficients(alpha / power, -sigma / power, _scale(process, t), noise_label(process, t))
+
+    return at
+
+
+def edm(process: Gaussian, sigma_data: float = 0.5) -> At:
+    """EDM's preconditioning: unit-variance input and target, error of F damped where the input is nearly clean.
+
+    Raises ValueError unless sigma_data > 0.
+    """
+    if sigma_data <= 0:
+        raise ValueError(f"sigma_data must be positive, got {sigma_data}")
+
+    def at(t: Array) -> Coefficients:
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        scale = _scale(process, t, sigma_data)
+        skip = alpha * sigma_data**2 * scale**2
+        return Coefficients(skip, sigma * sigma_data * scale, scale, noise_label(process, t))
+
+    return at
+
+
+def bits(process: Any) -> At:
+    """A sigmoid head over F(2x - 1, 4t): the probability of a one."""
+    del process
+    return lambda t: Coefficients(0.0, 1.0, 2.0, 4 * t, -1.0, jax.nn.sigmoid)
+
+
+def categories(process: Any) -> At:
+    """A softmax head over F(2x - 1, 4t): the probabilities of the categories."""
+    del process
+    return lambda t: Coefficients(0.0, 1.0, 2.0, 4 * t, -1.0, jax.nn.softmax)
+
+
+def timed(process: Any, coefficients: Callable[[Any], At]) -> At:
+    """`coefficients` with the level t itself as noise label, for networks with a read-out for each step."""
+    inner = coefficients(process)
+    return lambda t: inner(t)._replace(noise=t)
+
+
+def evaluate(
+    network: Callable[[Array, Array], Array], at: At, x: Array, t: Any
+) -> tuple[Array, Array | None]:
+    """x0_hat, and the variance part of a network whose last axis is twice the data's (else None); both like x.
+
+    network: (x [B, T, ...], noise [#B, #T]) -> [B, T, ...] or [B, T, ..., 2C]. Raises ValueError for another shape.
+    """
+    t = canonical(t, x)
+    c = at(t)
+    lift = lambda value: expand(value, x) if jnp.ndim(value) else value  # noqa: E731
+    out = network(lift(c.input) * x + c.shift, jnp.broadcast_to(c.noise, t.shape))
+    rest = None
+    if out.shape == x.shape[:-1] + (2 * x.shape[-1],):
+        out, rest = jnp.split(out, 2, axis=-1)
+    elif out.shape != x.shape:
+        raise ValueError(
+            f"a network must keep the shape {x.shape} or double its last axis; it gave {out.shape}"
+        )
+    mean = lift(c.skip) * x + lift(c.out) * out.astype(x.dtype)
+    return (mean if c.head is None else c.head(mean)), (None if rest is None else rest.astype(x.dtype))
+
+
+def precondition(
+    network: Callable[[Array, Array], Array], process: Any, coefficients: Callable[[Any], At]
+) -> Denoiser:
+    """The denoiser of a network: (x_t [B, T, ...], t) -> x0_hat.
+
+    network: (x, noise [#B, #T]) -> F, with parameters and conditions closed over.
+    coefficients: one of this module's choices, for example `x0`.
+    """
+    at = coefficients(process)
+    return lambda x, t: evaluate(network, at, x, t)[0]
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "x0": {},
+    "eps": {},
+    "v": {},
+    "edm": {},
+    "bits": {},
+    "categories": {},
+    "timed": {"coefficients": "x0"},
+}

@@ -1,0 +1,32 @@
+"""Forward noising processes: Gaussian schedules (fixed, tabulated, learned), bits, categories."""
+
+from diffusion_jax.processes.binomial import binomial
+from diffusion_jax.processes.categorical import categorical
+from diffusion_jax.processes.gaussian import (
+    edm,
+    flow,
+    ve,
+    vp_2015,
+    vp_cosine,
+    vp_linear,
+    vp_sigmoid,
+)
+from diffusion_jax.processes.learned import learned_beta, vdm
+from diffusion_jax.processes.variances import large, learned, small
+
+__all__ = [
+    "binomial",
+    "categorical",
+    "edm",
+    "flow",
+    "large",
+    "learned",
+    "learned_beta",
+    "small",
+    "ve",
+    "vdm",
+    "vp_2015",
+    "vp_cosine",
+    "vp_linear",
+    "vp_sigmoid",
+]

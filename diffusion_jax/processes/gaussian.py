@@ -1,0 +1,390 @@
+"""Gaussian processes: q(x_t | x_0) = N(alpha(t) x_0, sigma(t)^2 I).
+
+With ratio(t) = sigma(t)/alpha(t) and, for s <= t, q = ratio(s)/ratio(t) (so that q^2 = SNR_t/SNR_s):
+
+    q(x_s | x_t, x_0) = N( q sigma_s/sigma_t x_t + alpha_s (1 - q^2) x_0,   sigma_s^2 (1 - q^2) )
+    q(x_t | x_s)      = N( alpha_t/alpha_s x_s,                             sigma_t^2 (1 - q^2) )
+
+The two variances are DDPM's beta-tilde and beta (arXiv 2006.11239, eq. 7): the smallest and, for data of
+unit variance, the largest that a reverse step can need (Sohl-Dickstein et al. 2015, arXiv 1503.03585, eq. 24).
+
+Schedules are written with expm1, log1p and arctan, so that float32 agrees with float64 to 1e-5 for ratios from 0.002 to 80.
+`time(ratio)` inverts `ratio(t)` and is clipped to [0, 1].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion_jax.laws import Normal
+from diffusion_jax.levels import expand
+from diffusion_jax.types import Array
+
+
+def safe_sqrt(x: Array) -> Array:
+    """sqrt(x), with derivative 0 instead of infinity at x = 0."""
+    positive = x > 0
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
+
+
+def quotient(numerator: Array, denominator: Array, otherwise: float) -> Array:
+    """numerator/denominator, and `otherwise` where the denominator is 0; finite derivatives throughout."""
+    regular = denominator != 0
+    return jnp.where(regular, numerator / jnp.where(regular, denominator, 1.0), otherwise)
+
+
+class Gaussian:
+    """What all Gaussian processes share. Subclasses give `alpha`, `sigma` and `time`; levels have any shape."""
+
+    def alpha(self, t: Array) -> Array:
+        """Signal scale at level t, shaped like t."""
+        raise NotImplementedError
+
+    def sigma(self, t: Array) -> Array:
+        """Noise scale (standard deviation) at level t, shaped like t."""
+        raise NotImplementedError
+
+    def time(self, ratio: Array) -> Array:
+        """The level at which sigma/alpha is `ratio`, clipped to [0, 1]; shaped like ratio."""
+        raise NotImplementedError
+
+    def ratio(self, t: Array) -> Array:
+        """sigma/alpha at level t; infinite where alpha is 0."""
+        return quotient(self.sigma(t), self.alpha(t), jnp.inf)
+
+    def log_snr(self, t: Array) -> Array:
+        """log(alpha^2/sigma^2) at level t; infinite at the ends where one of them is 0."""
+        return -2 * jnp.log(self.ratio(t))
+
+    def share(self, t: Array, s: Array) -> tuple[Array, Array]:
+        """(q, 1 - q^2) with q = ratio(s)/ratio(t), s <= t; q = 1 where nothing moves. Shaped like t and s."""
+        q = quotient(self.alpha(t) * self.sigma(s), self.alpha(s) * self.sigma(t), 1.0)
+        return q, (1 - q) * (1 + q)
+
+    def prior(self, shape: tuple[int, ...]) -> Normal:
+        """N(0, sigma(1)^2), the law that sampling starts from; a sample has `shape`."""
+        return Normal(jnp.zeros(shape), self.sigma(jnp.ones((1,) * len(shape))))
+
+    def marginal(self, x0: Array, t: Any) -> Normal:
+        """q(x_t | x_0). x0: [B, ...]; t: a prefix shape of it."""
+        t = expand(t, x0)
+        return Normal(self.alpha(t) * x0, self.sigma(t))
+
+    def posterior(self, x_t: Array, x0: Array, t: Any, s: Any) -> Normal:
+        """q(x_s | x_t, x_0) for s <= t, levels of a prefix shape of x_t. DDPM eq. 6-7."""
+        t, s = expand(t, x_t), expand(s, x_t)
+        q, moved = self.share(t, s)
+        mean = q * quotient(self.sigma(s), self.sigma(t), 1.0) * x_t + self.alpha(s) * moved * x0
+        return Normal(mean, self.sigma(s) * safe_sqrt(moved))
+
+    def reverse(self, x_t: Array, x0_hat: Array, t: Any, s: Any, variance: Array | None = None) -> Normal:
+        """p(x_s | x_t): the posterior at x0_hat; `variance`, broadcastable to x_t, replaces its variance."""
+        law = self.posterior(x_t, x0_hat, t, s)
+        return law if variance is None else Normal(law.mean, safe_sqrt(variance))
+
+
+@dataclasses.dataclass(frozen=True)
+class _LinearVP(Gaussian):
+    beta_min: float
+    beta_max: float
+
+    def _integral(self, t: Array) -> Array:
+        return t * (self.beta_min + 0.5 * (self.beta_max - self.beta_min) * t)
+
+    def alpha(self, t: Array) -> Array:
+        return jnp.exp(-0.5 * self._integral(t))
+
+    def sigma(self, t: Array) -> Array:
+        return safe_sqrt(-jnp.expm1(-self._integral(t)))
+
+    def time(self, ratio: Array) -> Array:
+        integral = jnp.log1p(ratio**2)
+        slope = self.beta_max - self.beta_min
+        root = jnp.sqrt(self.beta_min**2 + 2 * slope * integral)
+        return jnp.clip(2 * integral / (root + self.beta_min), 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cosine(Gaussian):
+    """alpha = cos(b)/cos(a) with b = a + u t, u = pi/2/(1 + s), a = u s; sigma^2 = sin(b - a) sin(b + a)/cos(a)^2."""
+
+    s: float
+
+    @property
+    def _unit(self) -> float:
+        return 0.5 * math.pi / (1 + self.s)
+
+    def alpha(self, t: Array) -> Array:
+        return jnp.sin(self._unit * (1 - t)) / math.cos(self._unit * self.s)
+
+    def sigma(self, t: Array) -> Array:
+        a, step = self._unit * self.s, self._unit * t
+        return safe_sqrt(jnp.sin(step) * jnp.sin(step + 2 * a)) / math.cos(a)
+
+    def time(self, ratio: Array) -> Array:
+        sin_a, cos_a = math.sin(self._unit * self.s), math.cos(self._unit * self.s)
+        root = jnp.sqrt(ratio**2 + sin_a**2)
+        difference = ratio**2 / (root + sin_a) / cos_a
+        angle = jnp.arctan2(difference, 1 + root / cos_a * (sin_a / cos_a))
+        return jnp.clip(angle / self._unit, 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sigmoid(Gaussian):
+    """sigma^2 = (S(v) - S(start)) / (S(end) - S(start)), S the logistic function, v = start + (end - start) t."""
+
+    start: float
+    end: float
+
+    @staticmethod
+    def _gap(a: Any, b: Any) -> Array:
+        """S(a) - S(b) without cancellation."""
+        return jnp.sinh((a - b) / 2) / (2 * jnp.cosh(a / 2) * jnp.cosh(b / 2))
+
+    def _value(self, t: Array) -> Array:
+        return self.start + (self.end - self.start) * t
+
+    def alpha(self, t: Array) -> Array:
+        span = self._gap(self.end, self.start)
+        gap = jnp.sinh((self.end - self.start) * (1 - t) / 2)
+        return safe_sqrt(gap / (2 * math.cosh(self.end / 2) * jnp.cosh(self._value(t) / 2)) / span)
+
+    def sigma(self, t: Array) -> Array:
+        span = self._gap(self.end, self.start)
+        gap = jnp.sinh((self.end - self.start) * t / 2)
+        return safe_sqrt(gap / (2 * math.cosh(self.start / 2) * jnp.cosh(self._value(t) / 2)) / span)
+
+    def time(self, ratio: Array) -> Array:
+        p = 1 / (1 + math.exp(-self.start))
+        step = ratio**2 / (1 + ratio**2) * self._gap(self.end, self.start)
+        climb = jnp.log1p(step / p) - jnp.log1p(-step / (1 - p))
+        return jnp.clip(climb / (self.end - self.start), 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Root(Gaussian):
+    """alpha^2 = 1 - t."""
+
+    def alpha(self, t: Array) -> Array:
+        return safe_sqrt(1 - t)
+
+    def sigma(self, t: Array) -> Array:
+        return safe_sqrt(t)
+
+    def time(self, ratio: Array) -> Array:
+        return ratio**2 / (1 + ratio**2)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Exploding(Gaussian):
+    """alpha = 1, sigma = sigma_max t^power."""
+
+    sigma_max: float
+    power: float
+
+    def alpha(self, t: Array) -> Array:
+        return jnp.ones_like(t)
+
+    def sigma(self, t: Array) -> Array:
+        return self.sigma_max * (t if self.power == 1 else safe_sqrt(t))
+
+    def time(self, ratio: Array) -> Array:
+        return jnp.clip((ratio / self.sigma_max) ** (1 / self.power), 0.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flow(Gaussian):
+    def alpha(self, t: Array) -> Array:
+        return 1 - t
+
+    def sigma(self, t: Array) -> Array:
+        return jnp.asarray(t)
+
+    def time(self, ratio: Array) -> Array:
+        return ratio / (1 + ratio)
+
+
+class Tabulated(Gaussian):
+    """A process given by the log of ratio^2 at t = k/T, k = 1..T: linear in t between them, and with ratio^2
+    linear in t below 1/T. Variance preserving: alpha^2 + sigma^2 = 1. Subclasses give `table`, [T]."""
+
+    @property
+    def table(self) -> Any:
+        """log(sigma^2/alpha^2) at t = 1/T .. 1, rising: [T]."""
+        raise NotImplementedError
+
+    def log_ratio(self, t: Array) -> Array:
+        """log(sigma^2/alpha^2), -inf at t = 0; shaped like t."""
+        table = jnp.asarray(self.table, dtype=jnp.result_type(t, jnp.float32))
+        steps = table.shape[0]
+        position = t * steps
+        inside = jnp.interp(position, jnp.arange(1, steps + 1, dtype=table.dtype), table)
+        positive = position > 0
+        below = jnp.where(positive, jnp.log(jnp.where(positive, position, 1.0)), -jnp.inf) + table[0]
+        return jnp.where(position < 1, below, inside)
+
+    def alpha(self, t: Array) -> Array:
+        gamma = self.log_ratio(t)
+        finite = jnp.isfinite(gamma)
+        return jnp.where(finite, _root_sigmoid(-jnp.where(finite, gamma, 0.0)), 1.0)
+
+    def sigma(self, t: Array) -> Array:
+        gamma = self.log_ratio(t)
+        finite = jnp.isfinite(gamma)
+        return jnp.where(finite, _root_sigmoid(jnp.where(finite, gamma, 0.0)), 0.0)
+
+    def time(self, ratio: Array) -> Array:
+        table = jnp.asarray(self.table, dtype=jnp.result_type(ratio, jnp.float32))
+        steps = table.shape[0]
+        first = ratio**2 / jnp.exp(table[0])
+        gamma = 2 * jnp.log(jnp.maximum(ratio, jnp.exp(table[0] / 2)))
+        inside = jnp.interp(gamma, table, jnp.arange(1, steps + 1, dtype=table.dtype))
+        return jnp.where(first < 1, first, inside) / steps
+
+
+def _root_sigmoid(x: Array) -> Array:
+    """sqrt(1/(1 + e^-x))."""
+    return jnp.exp(-0.5 * jnp.logaddexp(-x, 0.0))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _FromBetas(Tabulated):
+    betas: np.ndarray
+
+    @property
+    def table(self) -> np.ndarray:
+        log_alpha_bar = np.cumsum(np.log1p(-self.betas))
+        return np.log(-np.expm1(log_alpha_bar)) - log_alpha_bar
+
+
+def _from_betas(betas: np.ndarray) -> Gaussian:
+    """The process whose alpha^2 at k/T is the product of (1 - beta_j), j <= k, with beta <= 0.999."""
+    return _FromBetas(np.minimum(betas, 0.999))
+
+
+def _check_steps(steps: int | None) -> None:
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+
+
+def vp_linear(beta_min: float = 0.1, beta_max: float = 20.0, steps: int | None = None) -> Gaussian:
+    """alpha^2 = exp(-integral of beta), beta rising linearly from beta_min to beta_max.
+
+    Song et al. (arXiv 2011.13456), eq. 32. With `steps` = T, DDPM's discrete chain: beta_k from beta_min/T to
+    beta_max/T (1e-4 to 0.02 at T = 1000). Raises ValueError for betas that are not 0 < beta_min <= beta_max.
+    """
+    _check_steps(steps)
+    if not 0 < beta_min <= beta_max:
+        raise ValueError(f"betas must satisfy 0 < beta_min <= beta_max, got {beta_min} and {beta_max}")
+    if steps is None:
+        return _LinearVP(beta_min, beta_max)
+    return _from_betas(np.linspace(beta_min, beta_max, steps) / steps)
+
+
+def vp_cosine(s: float = 0.008, steps: int | None = None) -> Gaussian:
+    """alpha = cos(pi/2 (t + s)/(1 + s)) / cos(pi/2 s/(1 + s)); alpha(1) = 0.
+
+    Nichol and Dhariwal (arXiv 2102.09672), eq. 17. With `steps` = T, the discrete chain with beta <= 0.999.
+    """
+    _check_steps(steps)
+    if s < 0:
+        raise ValueError(f"s must not be negative, got {s}")
+    if steps is None:
+        return _Cosine(s)
+    angles = 0.5 * np.pi * (np.arange(steps + 1) / steps + s) / (1 + s)
+    alpha_bar = np.cos(angles) ** 2
+    return _from_betas(1 - alpha_bar[1:] / alpha_bar[:-1])
+
+
+def vp_sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Gaussian:
+    """sigma^2 follows a logistic curve from `start`/tau to `end`/tau, scaled to [0, 1].
+
+    Jabri et al. (arXiv 2212.11972); Chen (arXiv 2301.10972), algorithm 1.
+    """
+    if not (start < end and tau > 0):
+        raise ValueError(f"need start < end and tau > 0, got start={start}, end={end}, tau={tau}")
+    return _Sigmoid(start / tau, end / tau)
+
+
+def vp_2015(beta_1: float | None = None, steps: int | None = None) -> Gaussian:
+    """alpha^2 = 1 - t: the limit of beta_k = 1/(T - k + 1), for which alpha_bar_k = 1 - k/T at any T.
+
+    Sohl-Dickstein et al. (arXiv 1503.03585), section 2.4.1; T is only the grid. With `beta_1` the first step of a grid of
+    `steps` steps gets this variance and the other betas stay: the paper keeps beta_1 a small constant. Its derivatives at t = 1
+    are infinite, so that ODE samplers in t need another process; ddim and ancestral do not.
+    """
+    _check_steps(steps)
+    if (beta_1 is None) != (steps is None):
+        raise ValueError(
+            "beta_1 and steps are given together: beta_1 is the variance of the first of `steps`"
+        )
+    if beta_1 is None or steps is None:
+        return _Root()
+    if not 0 < beta_1 < 1 or steps < 2:
+        raise ValueError(f"need 0 < beta_1 < 1 and steps >= 2, got beta_1={beta_1}, steps={steps}")
+    return FirstStep(beta_1, steps)
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstStep(Gaussian):
+    """beta_1 on the first step, then beta_k = 1/(T - k + 1): alpha^2 = (1 - beta_1)(1 - t)/(1 - 1/T) for t >= 1/T."""
+
+    beta_1: float
+    steps: int
+
+    def _variance(self, t: Array) -> Array:
+        """sigma^2: linear from 0 to beta_1 on [0, 1/T], linear from there to 1."""
+        first = 1 / self.steps
+        later = self.beta_1 + (1 - self.beta_1) * (t - first) / (1 - first)
+        return jnp.where(t < first, self.beta_1 * t / first, later)
+
+    def alpha(self, t: Array) -> Array:
+        first = 1 / self.steps
+        later = (1 - self.beta_1) * (1 - t) / (1 - first)
+        return safe_sqrt(jnp.where(t < first, 1 - self.beta_1 * t / first, later))
+
+    def sigma(self, t: Array) -> Array:
+        return safe_sqrt(self._variance(t))
+
+    def time(self, ratio: Array) -> Array:
+        variance = ratio**2 / (1 + ratio**2)
+        first = 1 / self.steps
+        later = first + (variance - self.beta_1) / (1 - self.beta_1) * (1 - first)
+        return jnp.where(variance < self.beta_1, variance / self.beta_1 * first, later)
+
+
+def edm(sigma_max: float = 80.0) -> Gaussian:
+    """alpha = 1, sigma = sigma_max t. Karras et al. (arXiv 2206.00364): sigma is the time."""
+    return _exploding(sigma_max, 1.0)
+
+
+def ve(sigma_max: float = 100.0) -> Gaussian:
+    """alpha = 1, sigma = sigma_max sqrt(t): Brownian motion. Karras et al. (arXiv 2206.00364), table 1, column VE."""
+    return _exploding(sigma_max, 0.5)
+
+
+def _exploding(sigma_max: float, power: float) -> Gaussian:
+    if sigma_max <= 0:
+        raise ValueError(f"sigma_max must be positive, got {sigma_max}")
+    return _Exploding(sigma_max, power)
+
+
+def flow() -> Gaussian:
+    """alpha = 1 - t, sigma = t: the straight paths of flow matching (arXiv 2210.02747, 2209.03003)."""
+    return _Flow()
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "vp_linear": {},
+    "vp_cosine": {},
+    "vp_sigmoid": {},
+    "vp_2015": {},
+    "ve": {},
+    "edm": {},
+    "flow": {},
+}
