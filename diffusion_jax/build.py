@@ -40,6 +40,8 @@ KINDS: dict[str, str] = {
     "decoder": "diffusion_jax.sampling.decoders",
     "grid": "diffusion_jax.sampling.grids",
     "data": "diffusion_jax.data",
+    "support": "diffusion_jax.data.supports",
+    "evaluation": "diffusion_jax.evaluation",
     "optimizer": "diffusion_jax.training.optimizer",
 }
 """Kind -> the package or module of its components. A module with a kind of its own belongs to that alone."""
@@ -61,7 +63,7 @@ def build(kind: str, spec: Any, *, process: Any = None, times: Any = None) -> An
 
     Returns:
         What the factory returns. Where the factory requires `process` or `times` and neither the spec nor
-        the call has it, a `functools.partial` of the factory that waits for it.
+        the call has it: the factory itself, waiting for it, with the other arguments filled in.
 
     Raises:
         ValueError: the kind or the component does not exist (the message lists those that do), or two
@@ -132,7 +134,7 @@ def _call(what: str, factory: Any, arguments: dict[str, Any], late: dict[str, An
             f"{what}: {error}{hint}; its signature is {factory.__name__}{_signature(signature)}"
         ) from None
     if awaited:
-        return functools.partial(factory, **arguments)
+        return functools.partial(factory, **arguments) if arguments else factory
     return factory(**arguments)
 
 
