@@ -130,6 +130,9 @@ def test_late_arguments(shop):
     waiting = build("wheel", {"name": "driven", "ratio": 3})
     assert isinstance(waiting, functools.partial)
     assert waiting("p") == ("driven", "p", 3)
+    bare = build("wheel", "driven")
+    assert bare.__name__ == "driven"
+    assert bare("p") == ("driven", "p", 1)
     assert build("wheel", "driven", process="p", times="unused") == ("driven", "p", 1)
     half = build("wheel", {"name": "timed", "gear": 1}, process="p")
     assert isinstance(half, functools.partial)
