@@ -11,6 +11,7 @@ Score SDE and VDM use. The newer, antialiased set is easier by about 0.26 bits/d
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 from pathlib import Path
@@ -99,14 +100,10 @@ def prepare(name: str, data_dir: str | os.PathLike | None = None) -> Path:
     folder = _newest(data_root(data_dir) / SETS[name].tfds)
     if folder is not None:
         return folder
+    if importlib.util.find_spec("tensorflow") is None:
+        raise ModuleNotFoundError("it is not prepared, and that needs TensorFlow: pip install '.[prepare]'")
     import tensorflow_datasets as tfds
 
-    try:
-        import tensorflow  # noqa: F401  # pyright: ignore[reportMissingImports]
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError(
-            f"preparing {name} needs TensorFlow, once: pip install '.[prepare]'"
-        ) from None
     builder = tfds.builder(SETS[name].tfds, data_dir=data_root(data_dir), file_format="array_record")
     builder.download_and_prepare()
     return Path(builder.data_dir)
