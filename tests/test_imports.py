@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": (*CORE, "objectives", "sampling"),
     "networks": ("types",),
     "training": ("types", "objectives.base"),
-    "data": ("types",),
+    "data": ("types", "objectives.exact"),
     "build": ("training.checkpoints",),
     "__init__": (*CORE, "objectives", "sampling", "networks", "evaluation"),
 }

@@ -14,7 +14,7 @@ from diffusion_jax.build import build
 
 @functools.cache
 def example(name):
-    """(network, input shape, variables, jitted (x, noise) -> out); random weights, since many start at zero."""
+    """(network, input shape, variables, jitted (x, noise) -> out); random weights, many start at zero."""
     network = build("network", building.example("network", name))
     shape = importlib.import_module(building._locate("network", name)).SHAPES[name]
     key = jax.random.key(0)

@@ -1,0 +1,74 @@
+"""Every config builds and trains in its `debug` variant; every script says how it is used."""
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffusion_jax.build import build
+from diffusion_jax.training import state as states
+from diffusion_jax.training.step import make_step
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted((ROOT / "configs").glob("*/*.py"))
+SCRIPTS = sorted(
+    path
+    for path in (ROOT / "experiments").rglob("*.py")
+    if any(
+        isinstance(node, ast.If) and "__main__" in ast.dump(node.test)
+        for node in ast.parse(path.read_text()).body
+    )
+)
+
+
+def dotted(path):
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=dotted)
+def test_a_config_has_a_debug_variant_of_two_steps(path, data_dir, monkeypatch):
+    monkeypatch.setenv("DIFFUSION_JAX_DATA", str(data_dir))
+    module = importlib.import_module(dotted(path))
+    assert f"--config configs/{path.parent.name}/{path.name}" in module.__doc__
+    config = module.get_config("debug")
+    try:
+        data = build("data", config.data)
+    except FileNotFoundError as error:
+        pytest.skip(f"needs data: {error}")
+    objective, optimizer = build("objective", config.objective), build("optimizer", config.optimizer)
+    batches = data.iterator("train", config.training.batch_size, config.seed).next(2)
+    key = jax.random.key(config.seed)
+    state = states.create(
+        objective.init(key, jax.tree.map(lambda x: jnp.asarray(x[0]), batches)), optimizer, False
+    )
+    state, metrics = make_step(objective, optimizer)(state, batches, key)
+    assert int(state.step) == 2
+    assert np.isfinite(metrics["loss"]).all()
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=dotted)
+def test_a_config_refuses_an_unknown_variant(path):
+    with pytest.raises(ValueError, match="debug"):
+        importlib.import_module(dotted(path)).get_config("no_such_variant")
+
+
+@pytest.mark.parametrize("path", SCRIPTS, ids=dotted)
+def test_a_script_answers_help(path):
+    run = subprocess.run(
+        [sys.executable, "-m", dotted(path), "--help"], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
+    assert run.returncode in (0, 1), run.stderr  # absl leaves with 1
+    said = run.stdout + run.stderr
+    assert "Traceback" not in said
+    assert dotted(path) in said
