@@ -120,7 +120,8 @@ class _Cosine(Gaussian):
         return 0.5 * math.pi / (1 + self.s)
 
     def alpha(self, t: Array) -> Array:
-        return jnp.sin(self._unit * (1 - t)) / math.cos(self._unit * self.s)
+        # exactly 1 where clean: sin and cos round differently
+        return jnp.where(t > 0, jnp.sin(self._unit * (1 - t)) / math.cos(self._unit * self.s), 1.0)
 
     def sigma(self, t: Array) -> Array:
         a, step = self._unit * self.s, self._unit * t
