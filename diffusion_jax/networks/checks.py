@@ -1,0 +1,127 @@
+"""What every network asks of its input, and the errors for what it cannot take.
+
+x is floating `[B, T, ...]`, noise is floating `[#B, #T]` (an axis may be 1), conditions is a mapping or
+None. Shapes are checked always; values only where they are concrete. Under a transformation a value that
+cannot be checked gives NaN instead (see `row`), which stops training, rather than a wrong number.
+"""
+
+from __future__ import annotations
+
+import jax.core
+import jax.numpy as jnp
+
+from diffusion_jax.types import Array, Batch
+
+
+def is_concrete(value: Array) -> bool:
+    """Whether the values of an array can be looked at, which they cannot while JAX traces."""
+    return not isinstance(value, jax.core.Tracer)
+
+
+def check_input(x: Array, noise: Array) -> None:
+    """Refuses x that is not floating `[B, T, ...]` and noise that is not floating `[#B, #T]`.
+
+    Raises:
+      TypeError: x or noise is not floating.
+      ValueError: x has fewer than three axes, or noise does not broadcast to `[B, T]`.
+    """
+    for name, value in (("x", x), ("noise", noise)):
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise TypeError(f"{name} must be floating, got {value.dtype}")
+    if x.ndim < 3:
+        raise ValueError(f"x must be [B, T, ...] with at least one axis of features, got shape {x.shape}")
+    fits = noise.ndim == 2 and all(n in (1, size) for n, size in zip(noise.shape, x.shape[:2]))
+    if not fits:
+        raise ValueError(
+            f"noise must be [#B, #T], broadcastable to {x.shape[:2]} for x of shape {x.shape}; "
+            f"got {noise.shape}"
+        )
+
+
+def check_image(x: Array, scales: int) -> None:
+    """Refuses x that is not `[B, T, H, W, C]`, and sides that cannot be halved `scales - 1` times.
+
+    Raises:
+      ValueError: with the sides that are possible.
+    """
+    if x.ndim != 5:
+        raise ValueError(f"this network takes images [B, T, H, W, C], got shape {x.shape}")
+    factor = 2 ** max(scales - 1, 0)
+    height, width = x.shape[2:4]
+    if height % factor or width % factor:
+        raise ValueError(
+            f"{scales} scales halve the image {scales - 1} times, so its sides must be multiples of {factor} "
+            f"({factor}, {2 * factor}, {3 * factor}, ...); got {height} x {width}"
+        )
+
+
+def check_counts(minimum: int = 1, **counts: int) -> None:
+    """Refuses counts below the minimum, by name.
+
+    Raises:
+      ValueError: names the argument, as in `steps must be at least 1, got 0`.
+    """
+    for name, count in counts.items():
+        if count < minimum:
+            raise ValueError(f"{name} must be at least {minimum}, got {count}")
+
+
+def class_row(conditions: Batch | None, batch: int, labels: int) -> Array:
+    """The row of a table of `labels + 1` embeddings that each sample's label selects: int `[B]`.
+
+    The last row is the null class: a label of -1, or no label at all.
+
+    Raises:
+      TypeError: the label is not an integer.
+      ValueError: the label is not `[B]`, is out of range, or the network was built without classes.
+    """
+    label = None if conditions is None else conditions.get("label")
+    if label is None:
+        return jnp.full((batch,), labels)
+    if labels == 0:
+        raise ValueError(
+            "the batch holds `label`, but the network has no classes: build it with labels=<number of "
+            "classes> (where it takes them), or leave the label out"
+        )
+    label = jnp.asarray(label)
+    if not jnp.issubdtype(label.dtype, jnp.integer):
+        raise TypeError(f"label must be an integer array, got {label.dtype}")
+    if label.shape != (batch,):
+        raise ValueError(f"label must be [B] = ({batch},), got {label.shape}")
+    if is_concrete(label) and bool(jnp.any((label < -1) | (label >= labels))):
+        raise ValueError(
+            f"label must lie in 0..{labels - 1}, or be -1 for none; "
+            f"got values in {int(label.min())}..{int(label.max())}"
+        )
+    return jnp.where(label == -1, labels, label)
+
+
+def step_index(t: Array, steps: int) -> Array:
+    """The step k = round(t steps) of levels t in [0, 1], for networks with a read-out for each step.
+
+    Such networks take t itself as their noise label (no log-SNR): their coefficients must hand it through.
+
+    Raises:
+      ValueError: t is outside [0, 1], which says that the label is not t.
+    """
+    check_unit(t)
+    return jnp.round(t * steps).astype(jnp.int32)
+
+
+def check_unit(t: Array) -> None:
+    """Refuses noise labels outside [0, 1] for networks whose label is t itself.
+
+    Raises:
+      ValueError: t is outside [0, 1].
+    """
+    if is_concrete(t) and bool(jnp.any((t < 0) | (t > 1))):
+        raise ValueError(
+            "this network takes the level t in [0, 1] itself as its noise label (choose coefficients whose "
+            f"label is t); got values in [{float(t.min()):.3g}, {float(t.max()):.3g}]"
+        )
+
+
+def row(table: Array, index: Array) -> Array:
+    """The rows of a table at an integer index of any shape; NaN where the index is outside the table."""
+    inside = (index >= 0) & (index < table.shape[0])
+    return jnp.take(table, jnp.where(inside, index, table.shape[0]), axis=0, mode="fill", fill_value=jnp.nan)
