@@ -1,1 +1,131 @@
-"""Diffusion models in JAX: processes, objectives, samplers and bounds that compose."""
+"""Diffusion models in JAX: processes, objectives, samplers and bounds that compose.
+
+    import diffusion_jax as dj
+
+    process = dj.vp_cosine()
+    x = process.prior((64, 1, 16, 16, 3)).sample(start_key)
+    x = dj.sample(key, denoiser, dj.heun(process), x, dj.linear_grid(50))
+
+A denoiser is any function `(x_t, t) -> x0_hat`. Nothing here is jitted: the caller does that. Importing this
+costs jax and flax; training, data sets and configs are imported by their own names.
+"""
+
+from diffusion_jax import laws, levels, networks, objectives, preconditioning
+from diffusion_jax.preconditioning import precondition
+from diffusion_jax.processes import (
+    binomial,
+    categorical,
+    edm,
+    flow,
+    large,
+    learned,
+    learned_beta,
+    small,
+    vdm,
+    ve,
+    vp_2015,
+    vp_cosine,
+    vp_linear,
+    vp_sigmoid,
+)
+from diffusion_jax.sampling.ancestral import ancestral
+from diffusion_jax.sampling.ddim import ddim
+from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel, softmax
+from diffusion_jax.sampling.euler import euler
+from diffusion_jax.sampling.grids import (
+    cosine_grid,
+    exponential_grid,
+    karras_grid,
+    linear_grid,
+    log_snr_grid,
+)
+from diffusion_jax.sampling.heun import heun
+from diffusion_jax.sampling.loop import advance, counted, sample, sample_bound, sample_path
+from diffusion_jax.sampling.products import (
+    bernoulli_factor,
+    categorical_factor,
+    delta,
+    gaussian_factor,
+    smooth,
+)
+from diffusion_jax.sampling.under import under
+from diffusion_jax.types import (
+    Array,
+    Batch,
+    Bound,
+    Coefficients,
+    Decoder,
+    Denoiser,
+    Key,
+    Law,
+    Levels,
+    Loss,
+    Memory,
+    Objective,
+    Process,
+    Sampler,
+    Variables,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Array",
+    "Batch",
+    "Bound",
+    "Coefficients",
+    "Decoder",
+    "Denoiser",
+    "Key",
+    "Law",
+    "Levels",
+    "Loss",
+    "Memory",
+    "Objective",
+    "Process",
+    "Sampler",
+    "Variables",
+    "advance",
+    "ancestral",
+    "bernoulli_factor",
+    "binomial",
+    "categorical",
+    "categorical_factor",
+    "cosine_grid",
+    "counted",
+    "ddim",
+    "delta",
+    "discretised_gaussian",
+    "edm",
+    "euler",
+    "exponential_grid",
+    "fixed_kernel",
+    "flow",
+    "gaussian_factor",
+    "heun",
+    "karras_grid",
+    "large",
+    "laws",
+    "learned",
+    "learned_beta",
+    "levels",
+    "linear_grid",
+    "log_snr_grid",
+    "networks",
+    "objectives",
+    "precondition",
+    "preconditioning",
+    "sample",
+    "sample_bound",
+    "sample_path",
+    "small",
+    "smooth",
+    "softmax",
+    "under",
+    "vdm",
+    "ve",
+    "vp_2015",
+    "vp_cosine",
+    "vp_linear",
+    "vp_sigmoid",
+]
