@@ -123,12 +123,25 @@ class Decoder(NamedTuple):
     sample:   (key, x_1, x0_hat) -> x0
     expected: (x0) -> [B, T], the mean of log_prob over q(x_1 | x_0) in closed form, or None
     learned:  whether log_prob looks at x0_hat (then it costs one evaluation of the denoiser)
+    discrete: whether it is a probability of grey values, not a density of x
     """
 
     log_prob: Callable[[Array, Array, Array | None], Array]
     sample: Callable[[Key, Array, Array | None], Array]
     expected: Callable[[Array], Array] | None = None
     learned: bool = False
+    discrete: bool = False
+
+
+class Support(NamedTuple):
+    """A known law of data: one of N points, equally probable, blurred by normal noise.
+
+    points: [N, T, ...]
+    std:    standard deviation of the noise around each (0 for bits)
+    """
+
+    points: Any
+    std: float
 
 
 class Bound(NamedTuple):

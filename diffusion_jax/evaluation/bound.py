@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.levels import token_sum
-from diffusion_jax.objectives.base import pair_kl, prior_kl
+from diffusion_jax.objectives.base import continuous_rate, pair_kl, prior_kl
 from diffusion_jax.types import Array, Batch, Bound, Key
 
 LN2 = math.log(2)
@@ -39,7 +39,9 @@ class Terms(NamedTuple):
         return self.prior + self.pairs + self.decoder
 
 
-def bound_terms(key: Key, bound: Bound, x0: Array, pairs: int | None = None) -> Terms:
+def bound_terms(
+    key: Key, bound: Bound, x0: Array, pairs: int | None = None, continuous: bool = False
+) -> Terms:
     """The three parts of -K for each token, in nats.
 
     Args:
@@ -48,15 +50,21 @@ def bound_terms(key: Key, bound: Bound, x0: Array, pairs: int | None = None) -> 
         x0: data [B, T, ...].
         pairs: None evaluates all pairs of the grid (S - 1 calls of the denoiser), exact but for the noise; a
             number draws so many for each sample, stratified over the grid, and scales: an unbiased estimate.
+        continuous: the limit of infinitely many pairs between t_1 and 1 (VDM; Gaussian processes with their
+            small variance), estimated from `pairs` levels for each sample, stratified.
 
     Raises:
-        ValueError: the bound lacks a part, or `pairs` is less than 1.
+        ValueError: the bound lacks a part, `pairs` is less than 1, or `continuous` has no number of pairs.
     """
     for part in ("process", "denoiser", "decoder", "times"):
         if getattr(bound, part) is None:
             raise ValueError(f"a bound needs its {part}; this one has none")
     if pairs is not None and pairs < 1:
         raise ValueError(f"pairs must be at least 1, got {pairs}")
+    if continuous and (pairs is None or bound.variance is not None):
+        raise ValueError(
+            "the continuous bound needs `pairs`, a number of levels, and takes no reverse variance"
+        )
     process, times, decoder = bound.process, jnp.asarray(bound.times, x0.dtype), bound.decoder
     count = times.shape[0] - 2
     calls = count if pairs is None else pairs
@@ -67,6 +75,11 @@ def bound_terms(key: Key, bound: Bound, x0: Array, pairs: int | None = None) -> 
             index = jnp.full((x0.shape[0], 1), i)
         else:
             place = (i + jax.random.uniform(level_key, (x0.shape[0], 1))) / calls
+            if continuous:
+                t = times[-2] + (1 - times[-2]) * place
+                x_t = process.marginal(x0, t).sample(noise_key)
+                rate = continuous_rate(process, x0, bound.denoiser(x_t, t), t)
+                return total + (1 - times[-2]) / count * rate, None
             index = jnp.minimum((place * count).astype(jnp.int32), count - 1)
         t, s = times[index], times[index + 1]
         x_t = process.marginal(x0, t).sample(noise_key)
@@ -227,12 +240,16 @@ def evaluate_bound(
     pairs: int | None = None,
     unit: float | None = None,
     null: Callable[[Array], Array] | None = None,
+    continuous: bool = False,
 ) -> Report:
-    """K of `bound` on `batches`; see `bound_terms` for `pairs` and `collect` for the rest. Compiles once for a batch shape."""
+    """K of `bound` on `batches`; see `bound_terms` for `pairs` and `continuous`, and `collect` for the rest.
+
+    Compiles once for a batch shape.
+    """
 
     @jax.jit
     def score(key: Key, x: Array) -> dict[str, Array]:
-        return bound_terms(key, bound, x, pairs)._asdict()
+        return bound_terms(key, bound, x, pairs, continuous)._asdict()
 
     return collect(score, batches, key, unit=unit, null=null, beta_1=first_variance(bound))
 

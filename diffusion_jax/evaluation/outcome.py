@@ -1,7 +1,8 @@
 """What every evaluation is and gives.
 
 An evaluation is a component of the kind `evaluation`: a factory whose product is called as
-`(bound, dataset, key) -> Outcome`, with what trained variables give, a built data set and one key.
+`(bind, dataset, key) -> Outcome`, with `bind(conditions) -> Bound` (what trained variables give for a batch of conditions,
+`{}` for none), a built data set and one key.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from diffusion_jax.types import Bound, Key
+from diffusion_jax.types import Batch, Bound, Key
 
 
 class Outcome(NamedTuple):
@@ -23,4 +24,5 @@ class Outcome(NamedTuple):
     text: str
 
 
-Evaluation = Callable[[Bound, Any, Key], Outcome]
+Bind = Callable[[Batch], Bound]
+Evaluation = Callable[[Bind, Any, Key], Outcome]

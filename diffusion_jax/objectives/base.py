@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.levels import token_sum
+from diffusion_jax.levels import expand, token_sum
 from diffusion_jax.processes.learned import learned_fields
 from diffusion_jax.types import Array, Batch, Key, Network, PyTree, Variables
 
@@ -18,6 +18,17 @@ NOT_CONDITIONS = ("x", "mask", "target", "context")
 def conditions(batch: Batch) -> dict[str, Any]:
     """What a network may look at besides x: the batch without x, mask, target and context."""
     return {name: value for name, value in batch.items() if name not in NOT_CONDITIONS}
+
+
+def hide_labels(key: Key, batch: Batch, share: float) -> Batch:
+    """The batch with each label replaced by -1 (none) with probability `share`; Ho and Salimans (arXiv 2207.12598).
+
+    Raises ValueError for a share outside [0, 1] or a batch without labels.
+    """
+    if not 0 <= share <= 1 or "label" not in batch:
+        raise ValueError(f"hiding a share {share} of the labels needs 0 <= share <= 1 and batch['label']")
+    hidden = jax.random.bernoulli(key, share, batch["label"].shape)
+    return {**batch, "label": jnp.where(hidden, -1, batch["label"])}
 
 
 def check_batch(batch: Batch) -> None:
@@ -72,6 +83,16 @@ def pair_kl(
     Sohl-Dickstein et al. 2015 (arXiv 1503.03585), eq. 14; DDPM (arXiv 2006.11239), eq. 5.
     """
     return token_sum(process.posterior(x_t, x0, t, s).kl(process.reverse(x_t, x0_hat, t, s, variance)))
+
+
+def continuous_rate(process: Any, x0: Array, x0_hat: Array, t: Array) -> Array:
+    """The bound's pairs in the limit of infinitely many, in nats a unit of t: [B, T]; integrate it from t_1 to 1.
+
+    1/2 d(-log SNR)/dt |eps - eps_hat|^2, summed over each token's features. VDM (arXiv 2107.00630), eq. 17-19.
+    t > 0, [#B, #T]; Gaussian processes.
+    """
+    log_snr, slope = jax.jvp(process.log_snr, (t,), (jnp.ones_like(t),))
+    return token_sum(expand(-0.5 * slope * jnp.exp(log_snr), x0) * (x0 - x0_hat) ** 2)
 
 
 def prior_kl(process: Any, x0: Array) -> Array:

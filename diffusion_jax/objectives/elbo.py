@@ -30,6 +30,8 @@ from diffusion_jax.levels import expand, low_discrepancy, per_sample, token_sum
 from diffusion_jax.objectives.base import (
     applied,
     check_batch,
+    continuous_rate,
+    hide_labels,
     initialise,
     pair_kl,
     prior_kl,
@@ -54,6 +56,7 @@ def elbo(
     pairs: Pairs | None = None,
     continuous: bool = False,
     minimise_variance: bool = False,
+    unlabelled: float = 0.0,
 ) -> Objective:
     """The variational bound as an objective.
 
@@ -70,6 +73,8 @@ def elbo(
                   sampling and evaluation, and its t_1.
     minimise_variance: train the fields named `inner` of a learned process to minimise the variance of the estimate
                   (VDM, appendix I.2); its other fields stay on the bound
+    unlabelled:   the share of training samples whose label is hidden (-1), so that one network gives the bound
+                  without labels and draws with them
 
     Raises ValueError for options that exclude each other.
     """
@@ -103,7 +108,8 @@ def elbo(
         return variables._replace(state={**variables.state, "pairs": pairs.init(drawn_pairs(process))})
 
     def estimate(variables: Variables, key: Key, batch: Batch) -> tuple[Array, dict[str, Array], Any]:
-        level_key, noise_key, dropout_key, decoder_key = jax.random.split(key, 4)
+        level_key, noise_key, dropout_key, decoder_key, label_key = jax.random.split(key, 5)
+        batch = hide_labels(label_key, batch, unlabelled) if unlabelled else batch
         x0 = batch["x"]
         current = with_fields(process, variables.params)
         times = grid_of(current).astype(x0.dtype)
@@ -132,8 +138,7 @@ def elbo(
 
         def divergence(x0_hat: Array) -> Array:
             if continuous:
-                slope = jax.jvp(current.log_snr, (t,), (jnp.ones_like(t),))[1]
-                return -0.5 * slope * squared(x0_hat)
+                return continuous_rate(current, x0, x0_hat, t) / features
             last = index == times.shape[0] - 2
             inner = jnp.where(last, 0.5 * t, s)
             spread = None if variance is small else reverse_variance(x_t, t, inner)

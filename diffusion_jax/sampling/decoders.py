@@ -76,7 +76,7 @@ def fixed_kernel(
         square = ((1 - alpha) * (1 + alpha) * x0 / sigma) ** 2 + alpha**2
         return token_sum(-0.5 * square - jnp.log(sigma) - 0.5 * LOG_2PI)
 
-    return Decoder(log_prob, sample, expected if factor is None else None, learned=False)
+    return Decoder(log_prob, sample, expected if factor is None else None)
 
 
 def discretised_gaussian(
@@ -115,7 +115,7 @@ def discretised_gaussian(
     def sample(key: Key, x_1: Array, x0_hat: Array | None) -> Array:
         return _grey(_nearest(_given(x0_hat), levels), levels)
 
-    return Decoder(log_prob, sample, learned=True)
+    return Decoder(log_prob, sample, learned=True, discrete=True)
 
 
 def softmax(process: Gaussian, times: Array, levels: int, draw: Draw = normal) -> Decoder:
@@ -168,7 +168,7 @@ def softmax(process: Gaussian, times: Array, levels: int, draw: Draw = normal) -
         (_, index), _ = jax.lax.scan(pass_by, start, jnp.arange(levels), unroll=min(levels, 8))
         return _grey(jnp.minimum(index, levels - 1), levels)
 
-    return Decoder(log_prob, sample, learned=False)
+    return Decoder(log_prob, sample, discrete=True)
 
 
 def _log_mass(low: Array, high: Array) -> Array:
