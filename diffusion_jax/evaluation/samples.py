@@ -1,0 +1,190 @@
+"""Pictures of samples, of the path from noise to data, and of the loss; written with matplotlib, as files.
+
+What a picture looks like follows from the shape of the data: `[N, T, H, W, C]` are images (a row of T frames
+each), `[N, T, 2]` points of the plane, T > 1 joined by a line; everything else is a raster, a sample a row,
+from dark (low) to bright.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_PANEL = 2.2  # inches, a scatter plot
+_MOST = 4000  # points that a scatter plot shows
+_ROWS = 100  # samples that a raster shows
+
+
+def samples_picture(
+    path: str | os.PathLike[str], x: Any, *, limits: tuple[float, float] = (-1.0, 1.0), most: int = 100
+) -> None:
+    """Draw samples.
+
+    Args:
+        path: of the PNG file.
+        x: samples [N, T, ...].
+        limits: values shown as black and as white; of images and rasters.
+        most: how many images or rows are shown at most.
+
+    Raises ValueError where x is not [N, T, ...] with N >= 1.
+    """
+    x = _checked(x, 3)
+    if _are_points(x):
+        figure, axes = _canvas(1, 1, 2 * _PANEL, 2 * _PANEL)
+        _scatter(axes[0, 0], x, _extent(x))
+    else:
+        shown = x[:most]
+        picture = _grid(shown) if _are_images(x) else shown.reshape(len(shown), -1)
+        figure, axes = _canvas(1, 1, *_size(picture))
+        _show(axes[0, 0], picture, limits)
+    _save(figure, path)
+
+
+def trajectory_picture(
+    path: str | os.PathLike[str],
+    states: Any,
+    times: Any,
+    *,
+    limits: tuple[float, float] = (-1.0, 1.0),
+    panels: int = 9,
+    rows: int = 8,
+) -> None:
+    """Draw the path from noise to data, left to right: a strip of scatter plots, images or rasters.
+
+    Args:
+        path: of the PNG file.
+        states: [S + 1, N, T, ...], the samples at every level, as `sampling.sample_path` keeps them.
+        times: the levels [S + 1].
+        limits: values shown as black and as white; of images and rasters.
+        panels: how many of the levels are shown, evenly spread, with the first and the last.
+        rows: how many samples are shown at most; of images.
+
+    Raises ValueError where the shapes do not fit.
+    """
+    states = _checked(states, 4)
+    times = np.asarray(times)
+    if times.shape != states.shape[:1]:
+        raise ValueError(f"times must be the {len(states)} levels of the states, got shape {times.shape}")
+    chosen = np.unique(np.linspace(0, len(states) - 1, min(panels, len(states))).round().astype(int))
+    titles = [f"t = {times[i]:.3g}" for i in chosen]
+    if _are_points(states[0]):
+        figure, axes = _canvas(1, len(chosen), _PANEL * len(chosen), _PANEL * 1.15)
+        for axis, i in zip(axes[0], chosen):
+            _scatter(axis, states[i], _extent(states[i]))
+    else:
+        images = _are_images(states[0])
+        shown = states[:, : rows if images else _ROWS]
+        columns = [_grid(shown[i], 1) if images else shown[i].reshape(shown.shape[1], -1) for i in chosen]
+        width, height = _size(columns[0])
+        figure, axes = _canvas(1, len(chosen), width * len(chosen), height + 0.3)
+        for axis, column in zip(axes[0], columns):
+            _show(axis, column, limits)
+    for axis, title in zip(axes[0], titles):
+        axis.set_title(title, fontsize=8)
+    _save(figure, path)
+
+
+def loss_picture(
+    path: str | os.PathLike[str], lines: Sequence[Mapping[str, Any]], name: str = "loss"
+) -> None:
+    """Draw the loss over the steps.
+
+    Args:
+        path: of the PNG file.
+        lines: of metrics.jsonl: mappings with `step` and the metric, which is None where it was not finite.
+        name: of the metric.
+
+    Raises ValueError where there is no line, or none has the metric.
+    """
+    seen = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
+    if not seen:
+        raise ValueError(f"there is nothing to draw: no line has {name!r}")
+    figure, axes = _canvas(1, 1, 5.0, 3.2, frame=True)
+    steps, values = np.array(seen, float).T
+    axes[0, 0].plot(steps, values, linewidth=1)
+    axes[0, 0].set_xlabel("step")
+    axes[0, 0].set_ylabel(name)
+    if values.min() > 0 and values.max() > 20 * values.min():
+        axes[0, 0].set_yscale("log")
+    _save(figure, path)
+
+
+def _checked(x: Any, rank: int) -> np.ndarray:
+    x = np.asarray(x, np.float32)
+    if x.ndim < rank or 0 in x.shape:
+        shape = "[S + 1, N, T, ...]" if rank == 4 else "[N, T, ...]"
+        raise ValueError(f"samples to be drawn must be {shape} and not empty, got shape {x.shape}")
+    return x
+
+
+def _are_images(x: np.ndarray) -> bool:
+    return x.ndim == 5
+
+
+def _are_points(x: np.ndarray) -> bool:
+    """[N, T, 2]: points; also a point whose coordinates are two tokens, [N, 2, 1]."""
+    return x.ndim == 3 and (x.shape[2] == 2 or x.shape[1:] == (2, 1))
+
+
+def _canvas(rows: int, columns: int, width: float, height: float, frame: bool = False) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(max(width, 1.0), max(height, 1.0)), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    if not frame:
+        for axis in axes.flat:
+            axis.set_xticks([])
+            axis.set_yticks([])
+    return figure, axes
+
+
+def _save(figure: Any, path: str | os.PathLike[str]) -> None:
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100, format="png")
+
+
+def _extent(x: np.ndarray) -> float:
+    """Half the side of a square around zero that holds all but the farthest hundredth of the numbers."""
+    return float(max(1.1 * np.quantile(np.abs(x), 0.99), 1e-6))
+
+
+def _scatter(axis: Any, x: np.ndarray, extent: float) -> None:
+    points = x[:_MOST].reshape(len(x[:_MOST]), -1, 2)
+    if points.shape[1] > 1:
+        for one in points:
+            axis.plot(*one.T, linewidth=0.5, alpha=0.5)
+    axis.plot(*points.reshape(-1, 2).T, ".", markersize=1.5, alpha=0.6)
+    axis.set(xlim=(-extent, extent), ylim=(-extent, extent), aspect="equal")
+
+
+def _show(axis: Any, picture: np.ndarray, limits: tuple[float, float]) -> None:
+    low, high = limits
+    unit = np.clip((picture - low) / (high - low), 0, 1)
+    axis.imshow(unit, cmap="gray", vmin=0, vmax=1, interpolation="nearest", aspect="equal")
+
+
+def _grid(x: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """[N, T, H, W, C] as one picture [h, w] or [h, w, 3], tiles one pixel apart, white between them."""
+    count, frames, height, width, channels = x.shape
+    columns = columns or math.ceil(math.sqrt(count / frames))
+    rows = math.ceil(count / columns)
+    side = np.concatenate(list(np.moveaxis(x, 1, 0)), axis=2)
+    side = side if channels in (1, 3) else side[..., :1]
+    picture = np.full((rows * (height + 1) - 1, columns * (frames * width + 1) - 1, side.shape[-1]), np.inf)
+    for i, one in enumerate(side):
+        top, left = i // columns * (height + 1), i % columns * (frames * width + 1)
+        picture[top : top + height, left : left + frames * width] = one
+    return picture[..., 0] if picture.shape[-1] == 1 else picture
+
+
+def _size(picture: np.ndarray) -> tuple[float, float]:
+    """(width, height) in inches; the larger side is between 2 and 12."""
+    height, width = picture.shape[:2]
+    scale = min(max(0.06 * max(height, width), 2.0), 12.0) / max(height, width)
+    return width * scale, height * scale

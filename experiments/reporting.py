@@ -1,0 +1,215 @@
+"""Tables of a paper's numbers beside ours, as data, and how they are printed.
+
+A table is a module `experiments/tables/<paper>.py` with a `TABLE`. Its numbers come from records
+(experiments/results/<paper>/<run>.json), which runs write; none is typed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Mapping
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from experiments import configuration, records
+from experiments.configuration import ROOT, Config
+from experiments.records import Record
+
+
+class Run(NamedTuple):
+    """A run whose record a table needs.
+
+    id:         names its record and its folder
+    config:     "configs/<paper>/<experiment>.py[:variant,...]"
+    overrides:  field of the config -> value
+    needs_data: whether its data must be fetched first (see `experiments.prepare`)
+    """
+
+    id: str
+    config: str
+    overrides: Mapping[str, Any] = {}
+    needs_data: bool = False
+
+
+class Row(NamedTuple):
+    """A row of a table.
+
+    label:  what was done
+    run:    the id of a run
+    metric: its name in the record, "<evaluation>/<metric>"
+    unit:   of the metric
+    paper:  the published value, a number or text, or None
+    limit:  the best that can be reached: a number, or (run, metric), or None
+    expect: (low, high) between which our value should lie, or None
+    note:   what a reader must know
+    se:     the metric that is the standard error; by default the metric's name with "_se"
+    """
+
+    label: str
+    run: str
+    metric: str
+    unit: str
+    paper: float | str | None = None
+    limit: float | tuple[str, str] | None = None
+    expect: tuple[float, float] | None = None
+    note: str = ""
+    se: str | None = None
+
+
+class Table(NamedTuple):
+    """title: with the source; runs and rows: as above."""
+
+    title: str
+    runs: tuple[Run, ...]
+    rows: tuple[Row, ...]
+
+
+COLUMNS = ("", "paper", "ours", "limit", "unit", "hardware", "time", "note")
+
+
+def papers() -> list[str]:
+    """The papers that have a table."""
+    return sorted(path.stem for path in (ROOT / "experiments" / "tables").glob("[!_]*.py"))
+
+
+def table(paper: str) -> Table:
+    """The table of a paper.
+
+    Raises ValueError where there is none (the message lists those that exist), or where a row or a limit
+    names a run that the table has not, or two runs share an id.
+    """
+    if paper not in papers():
+        raise ValueError(f"no table {paper!r}; there are: {', '.join(papers())}")
+    found: Table = importlib.import_module(f"experiments.tables.{paper}").TABLE
+    ids = [run.id for run in found.runs]
+    named = {row.run for row in found.rows} | {
+        row.limit[0] for row in found.rows if isinstance(row.limit, tuple)
+    }
+    unknown, twice = named - set(ids), {one for one in ids if ids.count(one) > 1}
+    if unknown or twice:
+        raise ValueError(f"table {paper!r}: unknown runs {sorted(unknown)}, ids used twice {sorted(twice)}")
+    return found
+
+
+def config_of(run: Run) -> Config:
+    """The present config of a run."""
+    return configuration.load(run.config, run.overrides)
+
+
+def record_path(paper: str, run: Run, results: Path = records.RESULTS) -> Path:
+    """Where the record of a run is kept."""
+    return results / paper / f"{run.id}.json"
+
+
+def selected(found: Table, only: str | None) -> list[Run]:
+    """The runs whose id matches the shell pattern `only`, or all. Raises ValueError where none does."""
+    runs = [run for run in found.runs if only is None or fnmatch(run.id, only)]
+    if not runs:
+        raise ValueError(f"no run matches {only!r}; there are: {', '.join(run.id for run in found.runs)}")
+    return runs
+
+
+def render(paper: str, only: str | None = None, results: Path = records.RESULTS) -> str:
+    """The table of a paper as Markdown; `only` keeps the rows of the runs that match it."""
+    found = table(paper)
+    keep = {run.id for run in selected(found, only)}
+    runs = {run.id: run for run in found.runs}
+    stored = {run.id: records.read(record_path(paper, run, results)) for run in found.runs}
+    lines = [_line(row, runs[row.run], stored) for row in found.rows if row.run in keep]
+    return f"{found.title}\n\n{_markdown(lines)}"
+
+
+def rows_of(record: Record, results: Path = records.RESULTS) -> str:
+    """The rows, of whatever table, that this record of a run belongs to; "" where there are none."""
+    lines = []
+    for paper, run in _matching(record):
+        found = table(paper)
+        runs = {one.id: one for one in found.runs}
+        stored = {one.id: records.read(record_path(paper, one, results)) for one in found.runs}
+        stored[run.id] = record
+        lines += [_line(row, runs[row.run], stored) for row in found.rows if row.run == run.id]
+    return _markdown(lines) if lines else ""
+
+
+def keep(record: Record, results: Path = records.RESULTS) -> list[Path]:
+    """Write the record for every run of a table that has its config; returns where."""
+    paths = [record_path(paper, run, results) for paper, run in _matching(record)]
+    for path in paths:
+        records.write(path, record)
+    return paths
+
+
+def _matching(record: Record) -> list[tuple[str, Run]]:
+    return [
+        (paper, run)
+        for paper in papers()
+        for run in table(paper).runs
+        if records.same_run(config_of(run), record["config"])
+    ]
+
+
+def _line(row: Row, run: Run, stored: Mapping[str, Record | None]) -> list[str]:
+    record = stored[run.id]
+    paper = "" if row.paper is None else str(row.paper)
+    if record is None:
+        state = "needs data" if run.needs_data else "not run"
+        return [row.label, paper, state, _limit(row, stored), row.unit, "", "", row.note]
+    notes = [row.note] if row.note else []
+    value = record["metrics"].get(row.metric)
+    if not records.same_run(record["config"], config_of(run)):
+        notes.append("**stale: the config has changed since**")
+    if row.expect and value is not None and not row.expect[0] <= value <= row.expect[1]:
+        notes.append(f"**outside the expected {row.expect[0]:g} to {row.expect[1]:g}**")
+    error = record["metrics"].get(row.se or f"{row.metric}_se")
+    ours = f"no {row.metric}" if value is None else number(value, error)
+    spent = sum(record["seconds"].get(part, 0.0) for part in ("training", "evaluation"))
+    return [
+        row.label,
+        paper,
+        ours,
+        _limit(row, stored),
+        row.unit,
+        record["hardware"],
+        duration(spent),
+        "; ".join(notes),
+    ]
+
+
+def _limit(row: Row, stored: Mapping[str, Record | None]) -> str:
+    if row.limit is None or not isinstance(row.limit, tuple):
+        return "" if row.limit is None else f"{row.limit:g}"
+    run, metric = row.limit
+    record = stored[run]
+    if record is None or metric not in record["metrics"]:
+        return "not run"
+    return number(record["metrics"][metric], record["metrics"].get(f"{metric}_se"))
+
+
+def number(value: float, error: float | None = None) -> str:
+    """`-2.3752 ± 0.0031`: two digits of the standard error, where there is one, else four of the value."""
+    if error is None or not math.isfinite(error) or error <= 0:
+        return f"{value:.4g}"
+    digits = max(1 - math.floor(math.log10(error)), 0)
+    return f"{value:.{digits}f} ± {error:.{digits}f}"
+
+
+def duration(seconds: float) -> str:
+    """`42 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def _markdown(lines: list[list[str]]) -> str:
+    cells = [list(COLUMNS), *([cell.replace("|", "\\|") for cell in line] for line in lines)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    rule = "|".join("-" * (width + 2) for width in widths)
+    shown = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in cells
+    ]
+    return "\n".join([shown[0], f"|{rule}|", *shown[1:]])

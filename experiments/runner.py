@@ -1,0 +1,245 @@
+"""A run: train, evaluate, sample, draw the pictures, write the record. What the commands share.
+
+config.json, provenance.json, metrics.jsonl, timing.jsonl, checkpoints/    written by the training loop
+evaluation.json                                                            the record (see `records`)
+samples.npz, samples.png, trajectory.png, loss.png                         what it draws
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import textwrap
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from diffusion_jax.build import build
+from diffusion_jax.evaluation import samples as pictures
+from diffusion_jax.evaluation.outcome import Evaluation
+from diffusion_jax.training import checkpoints, loop, runs, sharding
+from diffusion_jax.types import Batch, Bound, Objective, Variables
+from experiments import machine, records
+from experiments.configuration import Config
+from experiments.drawing import Draws, draw
+
+_REPORT_SECONDS = 15.0
+_SECTIONS = ("seed", "data", "objective", "optimizer", "training", "evaluation", "sampling")
+
+
+class Plan(NamedTuple):
+    """A config and everything that it describes, built."""
+
+    config: Config
+    dataset: Any
+    objective: Objective
+    optimizer: Any
+    evaluations: dict[str, Evaluation]
+
+
+class Trained(NamedTuple):
+    """A plan with the variables that its training gave."""
+
+    plan: Plan
+    variables: Variables
+
+    def given(self, conditions: Batch) -> Bound:
+        """What the variables give under conditions, such as {"label": [B]}; {} for none."""
+        return self.plan.objective.bind(self.variables, jax.random.key(0), conditions)
+
+
+def plan(config: Config) -> Plan:
+    """Build all that the config describes, so that what is wrong with it shows before anything is trained.
+
+    Raises ValueError or TypeError, with what was wrong and what there is.
+    """
+    missing = [name for name in _SECTIONS if name not in config]
+    if missing:
+        raise ValueError(f"the config has no field {missing[0]!r}; a config has: {', '.join(_SECTIONS)}")
+    for kind in ("sampler", "grid"):
+        build(kind, config["sampling"].get(kind))
+    return Plan(
+        config,
+        build("data", config["data"]),
+        build("objective", config["objective"]),
+        build("optimizer", config["optimizer"]),
+        {name: build("evaluation", spec) for name, spec in sorted(config["evaluation"].items())},
+    )
+
+
+def run(plan: Plan, workdir: str | Path) -> records.Record | None:
+    """Train (or go on), evaluate, sample and draw; prints what it finds and returns the record.
+
+    With training.steps = 0 there is nothing to train: an objective without parameters is evaluated as it is.
+    In a run of several processes the first alone does what follows training; the others return None.
+    """
+    folder = Path(workdir).absolute()
+    train(plan, folder)
+    if jax.process_index() > 0:
+        return None
+    trained = load(folder, plan)
+    record = evaluate(trained, folder)
+    sample(trained, folder)
+    return record
+
+
+def train(plan: Plan, workdir: Path) -> None:
+    """Train until `training.steps` steps are done, going on from what is in `workdir`.
+
+    Raises what `training.loop.train` raises, and TypeError for a training option that does not exist.
+    """
+    config = plan.config
+    options = {name: value for name, value in config["training"].items() if name != "devices"}
+    if options["steps"] == 0:
+        runs.claim(workdir, config)
+        runs.record_start(workdir)
+        return
+    mesh = sharding.make_mesh(options.get("mesh") or {"data": -1})
+    sharding.check_batch(options["batch_size"], mesh, options.get("microbatches", 1))
+    share = sharding.process_slice(mesh)
+    batches = plan.dataset.iterator("train", options["batch_size"], config["seed"], *share)
+    loop.train(
+        plan.objective,
+        _Shown(batches, config.get("conditions") or ()),
+        plan.optimizer,
+        workdir=workdir,
+        config=config,
+        seed=config["seed"],
+        ema=config.get("ema"),
+        init_from=config.get("init_from"),
+        hooks=() if sys.stderr.isatty() else (_Report(options["steps"]),),
+        **options,
+    )
+
+
+def load(workdir: str | Path, planned: Plan | None = None) -> Trained:
+    """The finished run in `workdir`.
+
+    Args:
+        planned: used instead of what the folder's config describes; only how it is evaluated and sampled may
+            differ.
+
+    Raises:
+        FileNotFoundError: there is no run there.
+        ValueError: the run is not finished, or belongs to another config.
+    """
+    folder = Path(workdir).absolute()
+    stored = runs.read_config(folder)
+    if stored is None:
+        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
+    if planned is None:
+        planned = plan(stored)
+    else:
+        runs.claim(folder, planned.config)
+    steps = planned.config["training"]["steps"]
+    if steps == 0:
+        example = next(iter(planned.dataset.epoch("test", 1)))
+        return Trained(planned, planned.objective.init(jax.random.key(planned.config["seed"]), example))
+    done = _steps_done(folder)
+    if done < steps:
+        raise ValueError(
+            f"the run in {folder} is not finished: {done} of {steps} steps are saved; "
+            "the command that started it goes on with it"
+        )
+    return Trained(planned, checkpoints.load(folder)[1])
+
+
+def evaluate(trained: Trained, workdir: Path) -> records.Record:
+    """Every evaluation of the plan, printed and written as `workdir/evaluation.json`.
+
+    Each has a key of its own, from the run's seed and the evaluation's name. Returns the record.
+    """
+    config, metrics = trained.plan.config, {}
+    begin = time.perf_counter()
+    for name, evaluation in trained.plan.evaluations.items():
+        key = jax.random.fold_in(jax.random.key(config["seed"]), zlib.crc32(name.encode()))
+        outcome = evaluation(trained.given, trained.plan.dataset, key)
+        print(f"{name}\n{textwrap.indent(outcome.text, '  ')}\n", flush=True)
+        metrics |= {f"{name}/{metric}": value for metric, value in outcome.metrics.items()}
+    seconds = {"training": _training_seconds(workdir), "evaluation": time.perf_counter() - begin}
+    provenance = runs.provenance()
+    record = records.record_of(config, provenance, machine.hardware(provenance), seconds, metrics)
+    records.write(workdir / "evaluation.json", record)
+    return record
+
+
+def sample(trained: Trained, workdir: Path) -> Draws:
+    """Draw as the config says, and the pictures of it, into `workdir`."""
+    config = trained.plan.config
+    draws = drawn(trained, seed=config["seed"], **config["sampling"])
+    save_samples(workdir / "samples", trained, draws)
+    limits = grey_limits(trained.plan.dataset.info)
+    pictures.trajectory_picture(workdir / "trajectory.png", draws.states, draws.times, limits=limits)
+    lines = _lines(workdir / "metrics.jsonl")
+    if lines:
+        pictures.loss_picture(workdir / "loss.png", lines)
+    return draws
+
+
+def drawn(trained: Trained, *, count: int, seed: int, sampler: Any, grid: Any = None) -> Draws:
+    """Samples of a trained model; see `drawing.draw`."""
+
+    def bind(variables: Variables) -> Bound:
+        return trained.plan.objective.bind(variables, jax.random.key(0), {})
+
+    shape = tuple(trained.plan.dataset.info.shape)
+    return draw(bind, trained.variables, shape, count=count, seed=seed, sampler=sampler, grid=grid)
+
+
+def save_samples(path: Path, trained: Trained, draws: Draws) -> None:
+    """Write `path`.npz with the array `x`, and `path`.png."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path.with_suffix(".npz"), x=draws.x)
+    pictures.samples_picture(path.with_suffix(".png"), draws.x, limits=grey_limits(trained.plan.dataset.info))
+
+
+def grey_limits(info: Any) -> tuple[float, float]:
+    """The values of x shown as black and white: those of grey values; 0 and 1 for bits; else -3 and 3."""
+    if info.levels is not None:
+        return -info.centre / info.unit, (info.levels - 1 - info.centre) / info.unit
+    return (-3.0, 3.0) if info.kind == "continuous" else (0.0, 1.0)
+
+
+class _Shown:
+    """A training iterator whose batches hold x, mask and the named conditions only."""
+
+    def __init__(self, inner: loop.TrainingIterator, conditions: Sequence[str]) -> None:
+        self._inner, self._keys = inner, ("x", "mask", *conditions)
+        self.get_state, self.set_state = inner.get_state, inner.set_state
+
+    def next(self, n: int) -> Batch:
+        return {name: leaf for name, leaf in self._inner.next(n).items() if name in self._keys}
+
+
+class _Report:
+    """A hook that prints a line now and then, where there is no terminal for a progress bar."""
+
+    def __init__(self, steps: int) -> None:
+        self._steps, self._last = steps, 0.0
+
+    def __call__(self, step: int, metrics: Mapping[str, float]) -> None:
+        now = time.monotonic()
+        if jax.process_index() == 0 and (now - self._last > _REPORT_SECONDS or step == self._steps):
+            self._last = now
+            print(f"step {step} of {self._steps}: loss {metrics['loss']:.4g}", flush=True)
+
+
+def _steps_done(workdir: Path) -> int:
+    saved = [int(one.name) for one in (workdir / "checkpoints").glob("*") if one.name.isdigit()]
+    return max(saved, default=0)
+
+
+def _training_seconds(workdir: Path) -> float:
+    lines = _lines(workdir / "timing.jsonl")
+    return lines[-1]["seconds"] if lines else 0.0
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]

@@ -1,0 +1,1 @@
+"""The papers' tables as data, one file a paper; see `experiments.reporting`."""
