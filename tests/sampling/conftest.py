@@ -23,6 +23,8 @@ def gaussian(process, mean, std):
 def mixture(process, means, weights, std):
     """The denoiser of a mixture of N(means[k], std^2 I) with the given weights; means [K, D], x [B, T, D]."""
 
+    means, weights = jnp.asarray(means), jnp.asarray(weights)
+
     def denoiser(x, t):
         alpha, sigma = expand(process.alpha(t), x), expand(process.sigma(t), x)
         variance = alpha**2 * std**2 + sigma**2
@@ -36,7 +38,7 @@ def mixture(process, means, weights, std):
 
 
 def atoms(process, values):
-    """The denoiser of data uniform on `values` [K, T, ...] under a discrete process: sum_k p(k | x) values[k].
+    """The denoiser of data uniform on `values` [K, T, ...] of bits or categories: sum_k p(k | x) values[k].
 
     The tokens of a sequence are noised independently, so their log-likelihoods add.
     """

@@ -93,7 +93,7 @@ def test_variance_exploding_schedule(golden, run):
 
 
 def test_levels_of_improved_ddpm(golden, run):
-    """Levels u_j of the discrete cosine schedule, by rounded index; sigma = t, no scaling. Made in float32."""
+    """Levels u_j of the discrete cosine schedule, by rounded index; no scaling. Made in float32."""
     index = np.arange(1001)
     alpha_bar = np.sin(0.5 * np.pi * index / (1000 * 1.008)) ** 2
     u = np.zeros(1001)
