@@ -221,7 +221,7 @@ class Tabulated(Gaussian):
 
     def log_ratio(self, t: Array) -> Array:
         """log(sigma^2/alpha^2), -inf at t = 0; shaped like t."""
-        table = jnp.asarray(self.table, dtype=jnp.result_type(t, jnp.float32))
+        table = jnp.asarray(self.table, dtype=_precision(t))
         steps = table.shape[0]
         position = t * steps
         inside = jnp.interp(position, jnp.arange(1, steps + 1, dtype=table.dtype), table)
@@ -240,12 +240,17 @@ class Tabulated(Gaussian):
         return jnp.where(finite, _root_sigmoid(jnp.where(finite, gamma, 0.0)), 0.0)
 
     def time(self, ratio: Array) -> Array:
-        table = jnp.asarray(self.table, dtype=jnp.result_type(ratio, jnp.float32))
+        table = jnp.asarray(self.table, dtype=_precision(ratio))
         steps = table.shape[0]
         first = ratio**2 / jnp.exp(table[0])
         gamma = 2 * jnp.log(jnp.maximum(ratio, jnp.exp(table[0] / 2)))
         inside = jnp.interp(gamma, table, jnp.arange(1, steps + 1, dtype=table.dtype))
         return jnp.where(first < 1, first, inside) / steps
+
+
+def _precision(x: Array) -> Any:
+    """x's dtype, at least float32; promoting x itself would take a weakly typed double for a single."""
+    return jnp.promote_types(jnp.asarray(x).dtype, jnp.float32)
 
 
 def _root_sigmoid(x: Array) -> Array:
