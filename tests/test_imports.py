@@ -27,7 +27,7 @@ ALLOWED = {
     "evaluation": (*CORE, "objectives", "sampling"),
     "networks": ("types",),
     "training": ("types", "objectives.base"),
-    "data": ("types", "objectives.exact"),
+    "data": ("types",),
     "build": ("training.checkpoints",),
     "__init__": (*CORE, "objectives", "sampling", "networks", "evaluation"),
 }
