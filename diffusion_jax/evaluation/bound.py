@@ -179,17 +179,20 @@ def collect(
     unit: float | None = None,
     null: Callable[[Array], Array] | None = None,
     beta_1: float | None = None,
+    exhaustive: bool = False,
 ) -> Report:
     """One pass over `batches`, every example counted once (rows and tokens masked out count nothing).
 
     Args:
-        score: (key, x [B, T, ...]) -> {part: [B, T]} in nats, whose negative sum is the log-likelihood bound;
-            jitted by the caller.
+        score: (key, x [B, T, ...]) -> {part: [copies, B, T]} in nats, whose negative sum is the bound,
+            estimated so many times and averaged; jitted by the caller.
         batches: host batches with `x` and, for a partial last one, `mask` [B, T].
         key: batch i uses fold_in(key, i).
         unit: grey levels in one unit of x, for bits/dim.
         null: log-probability of x under the null law, [B, T] in nats.
         beta_1: noise variance of the last step, reported alongside.
+        exhaustive: the examples are all there are, not a sample of a law: the standard error is that of the
+            copies alone (there must be two or more), else that of the mean over examples.
 
     Raises:
         ValueError: no example was seen, or a bound is not finite (the message names the example).
@@ -204,26 +207,33 @@ def collect(
         rows = mask.sum(1) > 0
         dimensions = x[0].size
         values = {name: np.asarray(v, np.float64) for name, v in score(jax.random.fold_in(key, i), x).items()}
-        per_example = {name: (np.where(mask > 0, v, 0.0)).sum(1)[rows] for name, v in values.items()}
+        per_example = {name: np.where(mask > 0, v, 0.0).sum(2)[:, rows] for name, v in values.items()}
         for name, value in per_example.items():
-            parts.setdefault(name, []).append(value)
-        total = -sum(per_example.values())
-        if not np.isfinite(total).all():
-            bad = sum(len(t) for t in totals) + int(np.flatnonzero(~np.isfinite(total))[0])
+            parts.setdefault(name, []).append(value.mean(0))
+        total = -np.sum(list(per_example.values()), axis=0)
+        finite = np.isfinite(total).all(0)
+        if not finite.all():
+            bad = int(np.flatnonzero(~finite)[0])
+            seen = sum(earlier.shape[1] for earlier in totals)
+            each_part = {name: value[0, bad] for name, value in per_example.items()}
             raise ValueError(
-                f"the bound of example {bad} is {total[~np.isfinite(total)][0]}: parts {list(values)}"
+                f"the bound of example {seen + bad} is not finite; its parts in nats: {each_part}"
             )
         totals.append(total)
         if null is not None:
             nulls.append((np.where(mask > 0, np.asarray(null(x), np.float64), 0.0)).sum(1)[rows])
     if not totals:
         raise ValueError("no batches: the split is empty")
-    each = np.concatenate(totals)
-    count = each.size
+    copies = np.concatenate(totals, axis=1)
+    each, count = copies.mean(0), copies.shape[1]
+    if exhaustive:
+        se = math.sqrt(copies.var(0, ddof=1).sum() / len(copies)) / count if len(copies) > 1 else math.nan
+    else:
+        se = float(each.std(ddof=1)) / math.sqrt(count) if count > 1 else math.nan
     return Report(
         count=count,
         mean=float(each.mean()),
-        se=float(each.std(ddof=1) / math.sqrt(count)) if count > 1 else math.nan,
+        se=se,
         null=float(np.concatenate(nulls).mean()) if nulls else None,
         dimensions=dimensions,
         unit=unit,
@@ -241,17 +251,25 @@ def evaluate_bound(
     unit: float | None = None,
     null: Callable[[Array], Array] | None = None,
     continuous: bool = False,
+    copies: int = 1,
+    exhaustive: bool = False,
 ) -> Report:
     """K of `bound` on `batches`; see `bound_terms` for `pairs` and `continuous`, and `collect` for the rest.
 
-    Compiles once for a batch shape.
+    copies: estimates of each example, with noise of their own. Compiles once for a batch shape.
+    Raises ValueError for copies below 1.
     """
+    if copies < 1:
+        raise ValueError(f"copies must be at least 1, got {copies}")
 
     @jax.jit
     def score(key: Key, x: Array) -> dict[str, Array]:
-        return bound_terms(key, bound, x, pairs, continuous)._asdict()
+        terms = bound_terms(key, bound, jnp.tile(x, (copies,) + (1,) * (x.ndim - 1)), pairs, continuous)
+        return {name: value.reshape(copies, *x.shape[:2]) for name, value in terms._asdict().items()}
 
-    return collect(score, batches, key, unit=unit, null=null, beta_1=first_variance(bound))
+    return collect(
+        score, batches, key, unit=unit, null=null, beta_1=first_variance(bound), exhaustive=exhaustive
+    )
 
 
 def first_variance(bound: Bound) -> float | None:

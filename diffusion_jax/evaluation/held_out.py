@@ -19,7 +19,8 @@ def held_out_bound(
     split: str = "test",
     batch_size: int = 500,
     examples: int | None = None,
-    repeats: int = 1,
+    copies: int = 1,
+    exhaustive: bool = False,
     pairs: int | None = None,
     continuous: bool = False,
     grid: Any = None,
@@ -32,7 +33,8 @@ def held_out_bound(
         split: of the data set.
         batch_size: examples in a call.
         examples: only the first so many, in whole batches; None for all.
-        repeats: passes with fresh noise, averaged; the standard error of the mean over examples includes them.
+        copies: estimates of each example with noise of their own, averaged.
+        exhaustive: the split is all there is, not a sample: the standard error is that of the copies alone.
         pairs, continuous: see `bound_terms`.
         grid: another grid than the bound's; an array, or process -> array.
         decoder: another last step; (process, times) -> Decoder.
@@ -42,19 +44,18 @@ def held_out_bound(
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
         bound = _changed(bind({}), grid, decoder, variance)
         info = dataset.info
-        reports = [
-            evaluate_bound(
-                bound,
-                _some(dataset.epoch(split, batch_size), examples, batch_size),
-                jax.random.fold_in(key, i),
-                pairs=pairs,
-                continuous=continuous,
-                unit=1.0 if bound.decoder is not None and bound.decoder.discrete else info.unit,
-                null=_null(bound, info),
-            )
-            for i in range(repeats)
-        ]
-        return _outcome(_mean(reports), "variational bound")
+        report = evaluate_bound(
+            bound,
+            _some(dataset.epoch(split, batch_size), examples, batch_size),
+            key,
+            pairs=pairs,
+            continuous=continuous,
+            unit=1.0 if bound.decoder is not None and bound.decoder.discrete else info.unit,
+            null=_null(bound, info),
+            copies=copies,
+            exhaustive=exhaustive,
+        )
+        return _outcome(report, "variational bound")
 
     return evaluation
 
@@ -82,7 +83,7 @@ def ode_likelihood(
             value = log_likelihood(
                 key, bound.process, bound.denoiser, x, start=start, probes=probes, rtol=rtol, atol=atol
             )
-            return {"nll": -value}
+            return {"nll": -value[None]}
 
         batches = _some(dataset.epoch(split, batch_size), examples, batch_size)
         report = collect(score, batches, key, unit=dataset.info.unit)
@@ -169,13 +170,6 @@ def _null(bound: Bound, info: Any) -> Callable[[Array], Array] | None:
 def _some(batches: Iterable[Batch], examples: int | None, batch_size: int) -> Iterator[Batch]:
     count = None if examples is None else -(-examples // batch_size)
     return itertools.islice(iter(batches), count)
-
-
-def _mean(reports: list[Report]) -> Report:
-    """The mean of passes over the same examples; the standard error stays that of one, an upper bound."""
-    first = reports[0]
-    parts = {name: float(np.mean([r.parts[name] for r in reports])) for name in first.parts}
-    return first._replace(mean=float(np.mean([r.mean for r in reports])), parts=parts)
 
 
 def _outcome(report: Report, what: str) -> Outcome:
