@@ -113,9 +113,9 @@ def train(
     runs.claim(folder, config)
     if jax.process_index() == 0:
         runs.record_start(folder)
-    init_key, root = jax.device_put(
-        tuple(jax.random.split(jax.random.key(seed))), sharding.replicated(devices)
-    )
+    init_key, root = jax.jit(
+        lambda: tuple(jax.random.split(jax.random.key(seed))), out_shardings=sharding.replicated(devices)
+    )()
     example = _peek(iterator, devices, batch_size)
     abstract, layout = _shapes(objective, optimizer, init_key, example, decay is not None, devices, rules)
     step = make_step(objective, optimizer, microbatches=microbatches, decay=decay, shardings=layout)
@@ -128,10 +128,10 @@ def train(
         else:
             state, record = restored
             iterator.set_state(record["iterator"])
-        done = int(state.step)
+        done = first = int(state.step)
         with Recorder(
             folder,
-            start=done,
+            start=first,
             total=steps,
             every=log_every,
             window=record.get("window"),
@@ -155,7 +155,8 @@ def train(
                             "SIGTERM: step %d is saved in %s; the same command goes on", done, folder
                         )
                         raise SystemExit(0)
-                recorder.finish(done)
+                if first < steps:
+                    recorder.finish(done)
             except NonFiniteError as error:
                 kept = f"that of step {saved.latest}" if saved.latest else "none"
                 raise NonFiniteError(f"{error}; the last good checkpoint in {folder}: {kept}") from None

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from diffusion_jax.training import sharding
 from diffusion_jax.training.loop import train
 from diffusion_jax.types import Bound, Loss, Objective, Variables
 
@@ -96,18 +95,10 @@ def run(workdir, iterator=None, width=16, **changes):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("workdir", type=Path)
-    parser.add_argument("--delay", type=float, default=0.0)
-    parser.add_argument("--out", type=Path, help="where to write this process's view of the parameters")
-    parser.add_argument("--changes", type=json.loads, default={})
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds that a call's batches take")
+    parser.add_argument("--changes", type=json.loads, default={}, help="arguments of train, as JSON")
     arguments = parser.parse_args()
-    sharding.initialise_distributed()
-    mesh = sharding.make_mesh(arguments.changes.get("mesh") or {"data": -1})
-    index, count = sharding.process_slice(mesh)
-    iterator = Points(index=index, count=count, delay=arguments.delay)
-    state = run(arguments.workdir, iterator, **arguments.changes)
-    if arguments.out:
-        leaves = {f"{i}": np.asarray(x) for i, x in enumerate(jax.tree.leaves(state.params))}
-        np.savez(arguments.out, **leaves)
+    run(arguments.workdir, Points(delay=arguments.delay), **arguments.changes)
 
 
 if __name__ == "__main__":
