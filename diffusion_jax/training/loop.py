@@ -150,16 +150,16 @@ def train(
                     if stop or done == steps or saved.due(done):
                         recorder.flush()
                         saved.save(done, state, {"iterator": iterator.get_state(), "window": recorder.window})
-                    if stop and done < steps:
-                        _log.warning(
-                            "SIGTERM: step %d is saved in %s; the same command goes on", done, folder
-                        )
-                        raise SystemExit(0)
-                if first < steps:
+                    if stop:
+                        break
+                if first < done == steps:
                     recorder.finish(done)
             except NonFiniteError as error:
                 kept = f"that of step {saved.latest}" if saved.latest else "none"
                 raise NonFiniteError(f"{error}; the last good checkpoint in {folder}: {kept}") from None
+    if done < steps:
+        _log.warning("SIGTERM: step %d is saved in %s; the same command goes on", done, folder)
+        raise SystemExit(0)
     return state
 
 

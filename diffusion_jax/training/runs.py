@@ -23,12 +23,14 @@ MAY_CHANGE = (
     "evaluation",
     "sampling",
     "training.checkpoint_every",
+    "training.devices",
     "training.keep",
     "training.log_every",
     "training.mesh",
     "training.rules",
     "training.steps",
     "training.steps_per_call",
+    "training.tensorboard",
 )
 """Fields of a config (and all below them) that a run may change when it goes on in its workdir: how long it
 trains, how it is laid out and reported, what is done with it afterwards; not what is trained."""
