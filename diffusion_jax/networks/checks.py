@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import jax.core
 import jax.numpy as jnp
+import numpy as np
 
 from diffusion_jax.types import Array, Batch
 
 
-def is_concrete(value: Array) -> bool:
-    """Whether the values of an array can be looked at, which they cannot while JAX traces."""
-    return not isinstance(value, jax.core.Tracer)
+def values(array: Array) -> np.ndarray | None:
+    """The values of an array, or None while JAX traces it and they cannot be looked at."""
+    return None if isinstance(array, jax.core.Tracer) else np.asarray(jax.device_get(array))
 
 
 def check_input(x: Array, noise: Array) -> None:
@@ -83,42 +84,47 @@ def class_row(conditions: Batch | None, batch: int, labels: int) -> Array:
             "the batch holds `label`, but the network has no classes: build it with labels=<number of "
             "classes> (where it takes them), or leave the label out"
         )
+    known = values(label)  # before JAX sees it: inside a trace, constants turn into tracers too
     label = jnp.asarray(label)
     if not jnp.issubdtype(label.dtype, jnp.integer):
         raise TypeError(f"label must be an integer array, got {label.dtype}")
     if label.shape != (batch,):
         raise ValueError(f"label must be [B] = ({batch},), got {label.shape}")
-    if is_concrete(label) and bool(jnp.any((label < -1) | (label >= labels))):
+    if known is not None and known.size and (known.min() < -1 or known.max() >= labels):
         raise ValueError(
             f"label must lie in 0..{labels - 1}, or be -1 for none; "
-            f"got values in {int(label.min())}..{int(label.max())}"
+            f"got values in {known.min()}..{known.max()}"
         )
-    return jnp.where(label == -1, labels, label)
+    outside = labels + 1
+    return jnp.where(label == -1, labels, jnp.where(label < labels, label, outside))
 
 
 def step_index(t: Array, steps: int) -> Array:
     """The step k = round(t steps) of levels t in [0, 1], for networks with a read-out for each step.
 
     Such networks take t itself as their noise label (no log-SNR): their coefficients must hand it through.
+    Levels outside give -1, which is no step, where they could not be checked.
 
     Raises:
       ValueError: t is outside [0, 1], which says that the label is not t.
     """
-    check_unit(t)
-    return jnp.round(t * steps).astype(jnp.int32)
+    t = unit(t)
+    return jnp.where(jnp.isnan(t), -1, jnp.round(t * steps)).astype(jnp.int32)
 
 
-def check_unit(t: Array) -> None:
-    """Refuses noise labels outside [0, 1] for networks whose label is t itself.
+def unit(t: Array) -> Array:
+    """t in [0, 1], for networks whose noise label is t itself; NaN outside, where it could not be checked.
 
     Raises:
       ValueError: t is outside [0, 1].
     """
-    if is_concrete(t) and bool(jnp.any((t < 0) | (t > 1))):
+    known = values(t)
+    if known is not None and known.size and (known.min() < 0 or known.max() > 1):
         raise ValueError(
             "this network takes the level t in [0, 1] itself as its noise label (choose coefficients whose "
-            f"label is t); got values in [{float(t.min()):.3g}, {float(t.max()):.3g}]"
+            f"label is t, such as `timed`); got values in [{known.min():.3g}, {known.max():.3g}]"
         )
+    return jnp.where((t >= 0) & (t <= 1), t, jnp.nan)
 
 
 def row(table: Array, index: Array) -> Array:

@@ -24,7 +24,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.networks.checks import check_counts, check_image, check_input, check_unit, class_row
+from diffusion_jax.networks.checks import check_counts, check_image, check_input, class_row, unit
 from diffusion_jax.networks.layers import pool, upsample
 from diffusion_jax.types import Array, Batch
 
@@ -73,7 +73,6 @@ class Multiscale(nn.Module):
     def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
         check_input(x, noise)
         check_image(x, self.scales if self.layers else 1)
-        check_unit(noise)
         class_row(conditions, x.shape[0], 0)
         pixels, channels = x.shape[:4], x.shape[4]
         paths = []
@@ -93,7 +92,7 @@ class Multiscale(nn.Module):
             h = nn.tanh(nn.Dense(self.pixel_width)(h))
         features = self.outputs * channels
         y = nn.Dense(self.bumps * features, kernel_init=nn.initializers.zeros, name="readout")(h)
-        weights = bump_weights(noise, self.bumps)[:, :, None, None, :, None]
+        weights = bump_weights(unit(noise), self.bumps)[:, :, None, None, :, None]
         return (y.reshape(*pixels, self.bumps, features) * weights).sum(-2)
 
 
@@ -112,7 +111,7 @@ def multiscale(
 ) -> Multiscale:
     """The 2015 network for images `[B, T, H, W, C]`; each frame is processed by itself.
 
-    Its noise label must be t itself, in [0, 1].
+    Its noise label must be t itself, in [0, 1] (coefficients `timed`).
 
     Args:
       scales: of each multi-scale convolution; H and W must be multiples of 2^(scales - 1).

@@ -63,7 +63,8 @@ class Rbf(nn.Module):
 def rbf(units: int = 16, steps: int = 40, outputs: int = 1) -> Rbf:
     """A normalised radial basis function network on each token, with a read-out for each step.
 
-    Its noise label must be t itself, in [0, 1]; the step is round(t steps). Tokens are independent.
+    Its noise label must be t itself, in [0, 1] (coefficients `timed`); the step is round(t steps). Tokens are
+    independent.
 
     Args:
       units: radial basis functions. steps: T, on the grid t = k/T.

@@ -39,7 +39,8 @@ class StepMlp(nn.Module):
 def step_mlp(width: int = 50, depth: int = 3, steps: int = 2000, outputs: int = 1) -> StepMlp:
     """A sigmoid perceptron on the flattened features of each token, with a read-out for each step.
 
-    Its noise label must be t itself, in [0, 1]; the step is round(t steps). Tokens are independent.
+    Its noise label must be t itself, in [0, 1] (coefficients `timed`); the step is round(t steps). Tokens are
+    independent.
 
     Args:
       width: hidden units. depth: hidden layers. steps: T, on the grid t = k/T.
