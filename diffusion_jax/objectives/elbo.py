@@ -14,7 +14,7 @@ continuous loss (eq. 17),
     1/2 E_t [ d(-log SNR)/dt  SNR(t) |x_0 - x0_hat|^2 ].
 
 A training step draws one pair (t, s) for each sample and multiplies its divergence by the number of pairs.
-The loss is in nats per dimension of a token.
+The loss is in nats per dimension of a token (a one-hot vector is one dimension).
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ from diffusion_jax.objectives.base import (
 from diffusion_jax.objectives.pairs import Pairs, even
 from diffusion_jax.objectives.terms import Step, Term, bound
 from diffusion_jax.preconditioning import evaluate
+from diffusion_jax.processes.gaussian import Gaussian
 from diffusion_jax.processes.variances import small
 from diffusion_jax.types import Array, Batch, Bound, Decoder, Key, Levels, Loss, Objective, Variables
 
@@ -67,7 +68,8 @@ def elbo(
     coefficients: process -> coefficients (preconditioning)
     variance:     process -> variance of Gaussian reverse steps (processes.variances)
     term:         what is minimised: `bound()` (default), `simple()`, `hybrid()`
-    levels:       law of u in [0, 1], mapped to the steps; default one a sample, of low discrepancy over the batch
+    levels:       law of u in [0, 1], mapped to the steps, 0 to the cleanest; default one a sample, of low
+                  discrepancy over the batch
     pairs:        `even()` (default) or `importance()`; the latter's histories are carried in `state`
     continuous:   the limit of infinitely many pairs between t_1 and 1 (Gaussian; variance small). The grid then serves
                   sampling and evaluation, and its t_1.
@@ -81,6 +83,8 @@ def elbo(
     term = bound() if term is None else term
     levels = per_sample(low_discrepancy()) if levels is None else levels
     pairs = even() if pairs is None else pairs
+    if continuous and not isinstance(process, Gaussian):
+        raise ValueError(f"the continuous bound is that of a Gaussian process, not of {process!r}")
     if continuous and variance is not small:
         raise ValueError("the continuous bound has no reverse variance of its own: leave `variance` at small")
     if minimise_variance and "inner" not in getattr(process, "LEARNED", ()):
@@ -113,7 +117,7 @@ def elbo(
         x0 = batch["x"]
         current = with_fields(process, variables.params)
         times = grid_of(current).astype(x0.dtype)
-        features = x0[0, 0].size
+        features = current.prior(x0.shape).entropy()[0, 0].size
         u = levels(level_key, (x0.shape[0], x0.shape[1]))
         fixed_decoder = decoder_of(current, times, None)
 
@@ -123,7 +127,7 @@ def elbo(
             weight = jnp.broadcast_to(1 - times[-2], u.shape)
         else:
             count = drawn_pairs(process)
-            index, weight = pairs.draw(variables.state["pairs"], u, count)
+            index, weight = pairs.draw(variables.state["pairs"], 1 - u, count)
             t, s = times[index], times[index + 1]
         x_t = current.marginal(x0, t).sample(noise_key)
         call = applied(network, variables, batch, dropout_key)
@@ -133,6 +137,8 @@ def elbo(
             return variance(current)(raw, x, t, s)
 
         def squared(x0_hat: Array) -> Array:
+            if not isinstance(current, Gaussian):
+                raise ValueError(f"the error of the noise needs a Gaussian process, not {current!r}")
             snr = (current.alpha(t) / jnp.maximum(current.sigma(t), jnp.finfo(x0.dtype).tiny)) ** 2
             return token_sum(expand(snr, x0) * (x0 - x0_hat) ** 2) / features
 

@@ -63,10 +63,12 @@ def importance(kept: int = 10, floor: float = 1e-3) -> Pairs:
 
     def update(state: _History, index: Array, loss: Array) -> _History:
         index, loss = index.reshape(-1), jnp.broadcast_to(loss, index.shape).reshape(-1)
-        # The k-th loss of a step within this batch goes k places further round its ring.
-        earlier = (index[:, None] == index[None, :]) & jnp.tri(index.size, k=-1, dtype=bool)
-        place = (state.count[index] + earlier.sum(1)) % kept
-        losses = state.losses.at[index, place].set(loss)
+        # The k-th loss of a step within this batch goes k places further round its ring; of more than fit,
+        # the last are kept, the others go nowhere: two writes to one place have no order.
+        before = (index[:, None] == index[None, :]) & jnp.tri(index.size, k=-1, dtype=bool)
+        place = (state.count[index] + before.sum(1)) % kept
+        place = jnp.where(before.sum(0) < kept, place, kept)
+        losses = state.losses.at[index, place].set(loss, mode="drop")
         return _History(losses, state.count.at[index].add(1))
 
     return Pairs(init, draw, update)
