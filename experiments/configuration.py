@@ -11,6 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from configs.variants import assign
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,6 +20,31 @@ CONFIGS = ROOT / "configs"
 
 Config = dict[str, Any]
 """A config as JSON has it: dicts, lists, numbers, strings, None."""
+
+DEFAULTS: Config = {
+    "conditions": [],
+    "ema": None,
+    "init_from": None,
+    "sampling": {"sampler": "ancestral", "grid": None, "count": 100},
+    "training": {
+        "microbatches": 1,
+        "steps_per_call": 1,
+        "log_every": 100,
+        "checkpoint_every": 1000,
+        "keep": 2,
+        "mesh": {"data": -1},
+        "rules": [],
+        "tensorboard": False,
+        "devices": None,
+    },
+}
+"""What a config may leave out. The rest must be there.
+
+conditions: keys of a batch, beside x and mask, that the model is trained with, such as ["label"]
+training:   arguments of `training.loop.train`, and `devices`, into how many the CPU is divided
+sampling:   what a run draws at its end (see `drawing`); None for nothing
+evaluation: name -> spec
+"""
 
 
 def load(spec: str, overrides: Mapping[str, Any] | None = None) -> Config:
@@ -30,11 +57,11 @@ def load(spec: str, overrides: Mapping[str, Any] | None = None) -> Config:
 
     Raises:
         FileNotFoundError: there is no such file (the message lists those that exist).
-        ValueError: a variant or a field does not exist (the message lists those that do).
+        ValueError: a variant or a field does not exist (the message lists those that do), or one is missing.
         TypeError: a value of another type than the field's.
     """
     path, arg = _split(spec)
-    config = module(path).get_config(arg)
+    config = _complete(module(path).get_config(arg))
     for field, value in (overrides or {}).items():
         assign(config, field, value)
     return json.loads(json.dumps(config.to_dict()))
@@ -94,6 +121,20 @@ def parse(
         return options, settings(rest)
     except ValueError as error:
         parser.error(str(error))
+
+
+def _complete(config: ConfigDict) -> ConfigDict:
+    """The config with what it leaves out; raises ValueError where it must not."""
+    for name in ("seed", "data", "objective", "optimizer", "training", "evaluation"):
+        if name not in config:
+            raise ValueError(f"the config has no field {name!r}; it has: {', '.join(sorted(config))}")
+    for name, default in DEFAULTS.items():
+        if name not in config:
+            config[name] = default
+        elif isinstance(default, dict) and config[name] is not None:
+            given: Any = config[name]
+            config[name] = ConfigDict(default | given.to_dict())
+    return config
 
 
 def _split(spec: str) -> tuple[str, str]:

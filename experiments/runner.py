@@ -23,13 +23,13 @@ from diffusion_jax.build import build
 from diffusion_jax.evaluation import samples as pictures
 from diffusion_jax.evaluation.outcome import Evaluation
 from diffusion_jax.training import checkpoints, loop, runs, sharding
+from diffusion_jax.training.metrics import Hook
 from diffusion_jax.types import Batch, Bound, Objective, Variables
 from experiments import machine, records
 from experiments.configuration import Config
 from experiments.drawing import Draws, draw
 
 _REPORT_SECONDS = 15.0
-_SECTIONS = ("seed", "data", "objective", "optimizer", "training", "evaluation", "sampling")
 
 
 class Plan(NamedTuple):
@@ -58,11 +58,8 @@ def plan(config: Config) -> Plan:
 
     Raises ValueError or TypeError, with what was wrong and what there is.
     """
-    missing = [name for name in _SECTIONS if name not in config]
-    if missing:
-        raise ValueError(f"the config has no field {missing[0]!r}; a config has: {', '.join(_SECTIONS)}")
     for kind in ("sampler", "grid"):
-        build(kind, config["sampling"].get(kind))
+        build(kind, config["sampling"] and config["sampling"][kind])
     return Plan(
         config,
         build("data", config["data"]),
@@ -88,8 +85,10 @@ def run(plan: Plan, workdir: str | Path) -> records.Record | None:
     return record
 
 
-def train(plan: Plan, workdir: Path) -> None:
+def train(plan: Plan, workdir: Path, hooks: Sequence[Hook] = ()) -> None:
     """Train until `training.steps` steps are done, going on from what is in `workdir`.
+
+    hooks: called as `hook(step, metrics)` with every line of metrics.
 
     Raises what `training.loop.train` raises, and TypeError for a training option that does not exist.
     """
@@ -99,20 +98,20 @@ def train(plan: Plan, workdir: Path) -> None:
         runs.claim(workdir, config)
         runs.record_start(workdir)
         return
-    mesh = sharding.make_mesh(options.get("mesh") or {"data": -1})
-    sharding.check_batch(options["batch_size"], mesh, options.get("microbatches", 1))
+    mesh = sharding.make_mesh(options["mesh"])
+    sharding.check_batch(options["batch_size"], mesh, options["microbatches"])
     share = sharding.process_slice(mesh)
     batches = plan.dataset.iterator("train", options["batch_size"], config["seed"], *share)
     loop.train(
         plan.objective,
-        _Shown(batches, config.get("conditions") or ()),
+        _Shown(batches, config["conditions"]),
         plan.optimizer,
         workdir=workdir,
         config=config,
         seed=config["seed"],
-        ema=config.get("ema"),
-        init_from=config.get("init_from"),
-        hooks=() if sys.stderr.isatty() else (_Report(options["steps"]),),
+        ema=config["ema"],
+        init_from=config["init_from"],
+        hooks=(*hooks, *(() if sys.stderr.isatty() else (_Report(options["steps"]),))),
         **options,
     )
 
@@ -168,17 +167,18 @@ def evaluate(trained: Trained, workdir: Path) -> records.Record:
     return record
 
 
-def sample(trained: Trained, workdir: Path) -> Draws:
-    """Draw as the config says, and the pictures of it, into `workdir`."""
+def sample(trained: Trained, workdir: Path) -> None:
+    """Draw as the config says, if it does, and the pictures, into `workdir`."""
     config = trained.plan.config
+    lines = _lines(workdir / "metrics.jsonl")
+    if lines:
+        pictures.loss_picture(workdir / "loss.png", lines)
+    if config["sampling"] is None:
+        return
     draws = drawn(trained, seed=config["seed"], **config["sampling"])
     save_samples(workdir / "samples", trained, draws)
     limits = grey_limits(trained.plan.dataset.info)
     pictures.trajectory_picture(workdir / "trajectory.png", draws.states, draws.times, limits=limits)
-    lines = _lines(workdir / "metrics.jsonl")
-    if lines:
-        pictures.loss_picture(workdir / "loss.png", lines)
-    return draws
 
 
 def drawn(trained: Trained, *, count: int, seed: int, sampler: Any, grid: Any = None) -> Draws:
@@ -194,8 +194,10 @@ def drawn(trained: Trained, *, count: int, seed: int, sampler: Any, grid: Any = 
 def save_samples(path: Path, trained: Trained, draws: Draws) -> None:
     """Write `path`.npz with the array `x`, and `path`.png."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(path.with_suffix(".npz"), x=draws.x)
-    pictures.samples_picture(path.with_suffix(".png"), draws.x, limits=grey_limits(trained.plan.dataset.info))
+    np.savez_compressed(path.with_name(f"{path.name}.npz"), x=draws.x)
+    pictures.samples_picture(
+        path.with_name(f"{path.name}.png"), draws.x, limits=grey_limits(trained.plan.dataset.info)
+    )
 
 
 def grey_limits(info: Any) -> tuple[float, float]:

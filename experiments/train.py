@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options, settings = configuration.parse(parser, arguments)
     try:
         config = configuration.load(options.config, settings)
-        machine.start(config["training"].get("devices"))
+        machine.start(config["training"]["devices"])
         plan = runner.plan(config)
         runs.claim(options.workdir, config)
     except (OSError, TypeError, ValueError) as error:

@@ -1,0 +1,59 @@
+"""Draws samples of a finished run.
+
+    python -m experiments.sample --workdir runs/digits --count 100 --out /tmp/digits
+    python -m experiments.sample --workdir runs/digits --sampler heun --steps 50 --grid karras_grid
+
+Without --steps the sampler walks the grid of the run's bound, whose decoder takes the last step. Sample i
+depends on the seed and i alone. Writes OUT.npz, with the array x [N, T, ...], and OUT.png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from diffusion_jax.build import available
+from experiments import machine, runner
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Draws, writes the files and prints how long it took."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.sample",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="the run's folder")
+    parser.add_argument("--count", type=int, default=100, metavar="N", help="default: 100")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument(
+        "--sampler", default="ancestral", help=f"{', '.join(available('sampler'))}; default: ancestral"
+    )
+    parser.add_argument("--steps", type=int, help="of a grid of its own, down to level 0")
+    parser.add_argument(
+        "--grid", default="linear_grid", help=f"{', '.join(available('grid'))}; default: linear_grid"
+    )
+    parser.add_argument("--out", metavar="OUT", help="without a suffix; default: DIR/samples")
+    options = parser.parse_args(arguments)
+    out = Path(options.out or Path(options.workdir) / "samples")
+    grid = None if options.steps is None else {"name": options.grid, "steps": options.steps}
+    try:
+        machine.start()
+        trained = runner.load(options.workdir)
+        draws = runner.drawn(
+            trained, count=options.count, seed=options.seed, sampler=options.sampler, grid=grid
+        )
+    except (OSError, TypeError, ValueError) as error:
+        sys.exit(f"error: {error}")
+    runner.save_samples(out, trained, draws)
+    print(f"{options.count} samples in {out}.npz and {out}.png")
+    print(
+        f"{options.count / draws.seconds:.4g} samples/s on {machine.hardware()} "
+        f"({draws.seconds:.2f} s, and {draws.compile_seconds:.1f} s to compile)"
+    )
+
+
+if __name__ == "__main__":
+    main()
