@@ -28,30 +28,29 @@ from diffusion_jax.types import Array, Batch, Bound, Decoder, Key, Loss, Objecti
 def posterior_moments(support: Support, process: Any, x_t: Array, t: Any) -> tuple[Array, Array]:
     """E[x0 | x_t] and Var[x0 | x_t], entry by entry, given the levels of all tokens; both shaped like x_t.
 
-    x_t: [B, T, ...]; t: (), [B] or [B, T]. Memory is B x N x entries.
+    x_t: [B, T, ...]; t: (), [B] or [B, T].
     """
-    points = jnp.asarray(support.points, x_t.dtype)[None]
-    t = expand(jnp.broadcast_to(canonical(t, x_t), x_t.shape[:2]), x_t)[:, None]
-    x = x_t[:, None]
+    points = jnp.asarray(support.points, x_t.dtype)
+    count, t = len(points), jnp.broadcast_to(canonical(t, x_t), x_t.shape[:2])
     if isinstance(process, Gaussian):
-        alpha, sigma = process.alpha(t), process.sigma(t)
-        total = jnp.maximum(alpha**2 * support.std**2 + sigma**2, jnp.finfo(x.dtype).tiny)
-        likelihood = -0.5 * (x - alpha * points) ** 2 / total
-        means = points + alpha * support.std**2 / total * (x - alpha * points)
-        own = (support.std**2 * sigma**2 / total)[:, 0]
+        level = expand(t, x_t)
+        alpha, sigma = process.alpha(level), process.sigma(level)
+        total = jnp.maximum(alpha**2 * support.std**2 + sigma**2, jnp.finfo(x_t.dtype).tiny)
+        gain = alpha * support.std**2 / total
+        # Distances, means and squares as matrix products: x and the points never meet in one [B, N, ...] array.
+        flat = points.reshape(count, -1)
+        linear = (alpha * x_t / total).reshape(len(x_t), -1) @ flat.T
+        square = jnp.broadcast_to(alpha**2 / total, x_t.shape).reshape(len(x_t), -1) @ (flat**2).T
+        weights = jax.nn.softmax(linear - 0.5 * square, axis=1)
+        scale, shift, own = 1 - gain * alpha, gain * x_t, support.std**2 * sigma**2 / total
     else:
-        both = jnp.broadcast_shapes(x.shape, points.shape)
-        levels = jnp.broadcast_to(t, both[:1] + (1,) + both[2:3] + (1,) * (len(both) - 3))
-        law = jax.vmap(process.marginal, in_axes=(1, 1), out_axes=1)
-        likelihood = law(
-            jnp.broadcast_to(points, both), jnp.broadcast_to(levels, both[:2] + levels.shape[2:])
-        )
-        likelihood, means, own = likelihood.log_prob(x), points, 0.0
-    weights = jax.nn.softmax(likelihood.sum(tuple(range(2, likelihood.ndim))), axis=1)
-    weights = weights.reshape(weights.shape + (1,) * (x.ndim - 2))
-    mean = (weights * means).sum(1)
-    variance = (weights * (means - mean[:, None]) ** 2).sum(1) + own
-    return mean, jnp.broadcast_to(variance, x_t.shape)
+        known = jnp.broadcast_to(points[:, None], (count, *x_t.shape))
+        likelihood = jax.vmap(lambda point: process.marginal(point, t).log_prob(x_t))(known)
+        weights = jax.nn.softmax(likelihood.sum(tuple(range(2, likelihood.ndim))), axis=0).T
+        scale, shift, own = 1.0, 0.0, 0.0
+    mean = (weights @ points.reshape(count, -1)).reshape(x_t.shape)
+    spread = (weights @ (points**2).reshape(count, -1)).reshape(x_t.shape) - mean**2
+    return scale * mean + shift, scale**2 * jnp.maximum(spread, 0.0) + own
 
 
 def exact(
