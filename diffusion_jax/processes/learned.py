@@ -66,7 +66,7 @@ def _raw_of_linear_log_snr(steps: int, beta_1: float, alpha_bar_end: float) -> n
         np.log(beta_1) - np.log1p(-beta_1), np.log1p(-alpha_bar_end) - np.log(alpha_bar_end), steps
     )
     log_kept = np.diff(-np.logaddexp(0.0, gamma))
-    return (np.log(-np.expm1(log_kept)) - log_kept).astype(np.float32)
+    return np.log(-np.expm1(log_kept)) - log_kept
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -133,8 +133,8 @@ def vdm(gamma_min: float = -13.3, gamma_max: float = 7.0, hidden: int = 256) -> 
         raise ValueError(
             f"need gamma_min < gamma_max and hidden >= 1, got {gamma_min}, {gamma_max}, {hidden}"
         )
-    centres = (np.arange(hidden, dtype=np.float32) + 0.5) / hidden
-    slope = np.full(hidden, 16.0, np.float32)
+    centres = (np.arange(hidden) + 0.5) / hidden
+    slope = np.full(hidden, 16.0)
     inner = {
         "linear": jnp.ones(()),
         "slope": jnp.asarray(slope),

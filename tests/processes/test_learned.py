@@ -21,7 +21,7 @@ def test_betas_start_log_snr_linear():
     process = learned_beta(STEPS, beta_1=1e-4, alpha_bar_end=1e-3)
     log_snr = np.asarray(process.log_snr(jnp.arange(1, STEPS + 1) / STEPS))
     np.testing.assert_allclose(np.diff(log_snr), np.diff(log_snr).mean(), rtol=1e-4)
-    np.testing.assert_allclose(process.sigma(jnp.array(1 / STEPS)) ** 2, 1e-4, rtol=1e-6)
+    np.testing.assert_allclose(process.sigma(jnp.array(1 / STEPS)) ** 2, 1e-4, rtol=1e-9)
     np.testing.assert_allclose(process.alpha(jnp.array(1.0)) ** 2, 1e-3, rtol=1e-4)
 
 
