@@ -84,6 +84,7 @@ VARIANTS = {
 def get_config(arg: str = "") -> ConfigDict:
     config = {
         "seed": 0,
+        "conditions": ["label"],
         "data": {"name": "digits", "dequantise": False},
         "objective": {
             "name": "elbo",

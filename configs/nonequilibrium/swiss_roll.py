@@ -9,7 +9,7 @@ Under two minutes on two CPU cores. A residual perceptron gives the mean and the
     paper_1e4       the paper's schedule at beta_1 = 1e-4, to compare with these
     fixed_variance  the posterior's own variance instead of a learned one
     rbf             the paper's network: 16 normalised radial basis functions, a read-out for each step
-    exact           the exact denoiser of the law of the data: the limit
+    exact           the exact denoiser of the law of the data: the limit; exact_log_snr for log_snr
     inpainting      the exact denoiser, T = 500; the paper's inpainting of the second coordinate
     tokens          the exact denoiser of the coordinates as two tokens; the known one at level 0
 
@@ -22,6 +22,8 @@ from configs.variants import chosen
 
 _SIGMA_1E4 = 0.0100005  # sqrt(beta_1/(1 - beta_1)) at beta_1 = 1e-4
 _SIGMA_END = 31.607  # alpha_bar = 1e-3
+
+_LOG_SNR = {"name": "log_snr_grid", "steps": 40, "sigma_min": _SIGMA_1E4, "sigma_max": _SIGMA_END}
 
 _EXACT = {
     "objective": {
@@ -53,12 +55,7 @@ VARIANTS = {
     "small": {"objective.network.width": 64, "training.steps": 1000},
     "log_snr": {
         "objective.process": "vp_2015",
-        "objective.grid": {
-            "name": "log_snr_grid",
-            "steps": 40,
-            "sigma_min": _SIGMA_1E4,
-            "sigma_max": _SIGMA_END,
-        },
+        "objective.grid": _LOG_SNR,
     },
     "learned": {"objective.process": {"name": "learned_beta", "steps": 40, "beta_1": 1e-4}},
     "paper_1e4": {"objective.process.beta_1": 1e-4},
@@ -68,6 +65,10 @@ VARIANTS = {
         "objective.coefficients": {"name": "timed", "coefficients": "edm"},
     },
     "exact": _EXACT,
+    "exact_log_snr": {
+        **_EXACT,
+        "objective": {**_EXACT["objective"], "process": "vp_2015", "grid": _LOG_SNR},
+    },
     "inpainting": {
         **_EXACT,
         "objective": {
@@ -94,6 +95,7 @@ VARIANTS = {
                 "grid": {"name": "karras_grid", "steps": 60},
             }
         },
+        "sampling": None,  # the runs' own samples are of one token
     },
 }
 
