@@ -45,6 +45,7 @@ class Row(NamedTuple):
     expect: (low, high) between which our value should lie, or None
     note:   what a reader must know
     se:     the metric that is the standard error; by default the metric's name with "_se"
+    per:    what the value, its error and the limit's are divided by, such as the pixels of an image
     """
 
     label: str
@@ -56,6 +57,7 @@ class Row(NamedTuple):
     expect: tuple[float, float] | None = None
     note: str = ""
     se: str | None = None
+    per: float = 1.0
 
 
 class Table(NamedTuple):
@@ -157,12 +159,11 @@ def _line(row: Row, run: Run, stored: Mapping[str, Record | None]) -> list[str]:
         state = "needs data" if run.needs_data else "not run"
         return [row.label, paper, state, _limit(row, stored), row.unit, "", "", row.note]
     notes = [row.note] if row.note else []
-    value = record["metrics"].get(row.metric)
+    value, error = _value(record, row.metric, row.se, row.per)
     if not records.same_run(record["config"], config_of(run)):
         notes.append("**stale: the config has changed since**")
     if row.expect and value is not None and not row.expect[0] <= value <= row.expect[1]:
         notes.append(f"**outside the expected {row.expect[0]:g} to {row.expect[1]:g}**")
-    error = record["metrics"].get(row.se or f"{row.metric}_se")
     ours = f"no {row.metric}" if value is None else number(value, error)
     spent = sum(record["seconds"].get(part, 0.0) for part in ("training", "evaluation"))
     return [
@@ -182,9 +183,15 @@ def _limit(row: Row, stored: Mapping[str, Record | None]) -> str:
         return "" if row.limit is None else f"{row.limit:g}"
     run, metric = row.limit
     record = stored[run]
-    if record is None or metric not in record["metrics"]:
-        return "not run"
-    return number(record["metrics"][metric], record["metrics"].get(f"{metric}_se"))
+    value, error = (None, None) if record is None else _value(record, metric, None, row.per)
+    return "not run" if value is None else number(value, error)
+
+
+def _value(record: Record, metric: str, se: str | None, per: float) -> tuple[float | None, float | None]:
+    """(value, standard error or None) of a metric; (None, None) where the record has it not."""
+    found = [record["metrics"].get(name) for name in (metric, se or f"{metric}_se")]
+    value, error = (None if one is None else one / per for one in found)
+    return value, error
 
 
 def number(value: float, error: float | None = None) -> str:

@@ -26,6 +26,7 @@ TABLE = Table(
         Row("fourth", "absent", "bound/bits", "bits"),
         Row("fifth", "fetched", "bound/bits", "bits"),
         Row("sixth", "plain", "bound/spread", "nats", se="bound/bits_se"),
+        Row("seventh", "plain", "bound/bits", "bits/pixel", limit=("plain", "bound/bits"), per=10),
     ),
 )
 
@@ -76,6 +77,7 @@ def test_limits_and_errors_come_from_records(paper):
     assert found["second"]["ours"] == "-0.5"
     assert found["second"]["limit"] == "-2.3752 ± 0.0031"
     assert found["sixth"]["ours"] == "1.5000 ± 0.0031"
+    assert found["seventh"]["ours"] == found["seventh"]["limit"] == "-0.23752 ± 0.00031"
     (paper / "fake" / "plain.json").unlink()
     assert cells(paper)["second"]["limit"] == "not run"
 
