@@ -23,10 +23,15 @@ def test_scores_tokens_and_draws_data(name, key):
     assert isinstance(decoder, Decoder)
     x0 = jnp.array([-1.0, 0.0, 1.0]).reshape(1, 1, 3) * jnp.ones((2, 4, 1))
     x_1 = x0 + 0.01
-    assert decoder.log_prob(x0, x_1, x0).shape == (2, 4)
+    assert score(decoder, x0, x_1, x0).shape == (2, 4)
     drawn = decoder.sample(key, x_1, x0)
     assert drawn.shape == x0.shape
     assert abs(drawn - x0).max() < 0.5
+
+
+def score(decoder, x0, x_1, x0_hat=None):
+    """log p(x0 | x_1), compiled."""
+    return jax.jit(decoder.log_prob)(x0, x_1, x0_hat)
 
 
 def grid_of_grey(levels):
@@ -62,7 +67,7 @@ def test_expected_is_the_mean_over_x_1_for_normals(process, x64):
     decoder = fixed_kernel(process, times)
     x0 = jnp.array([[[0.3]], [[-1.7]], [[0.0]]])
     law = process.marginal(x0, times[-2])
-    ends = [decoder.log_prob(x0, law.mean + sign * law.std, None) for sign in (-1, 1)]
+    ends = [score(decoder, x0, law.mean + sign * law.std, None) for sign in (-1, 1)]
     np.testing.assert_allclose(decoder.expected(x0), sum(ends) / 2, rtol=1e-10)
 
 
@@ -72,7 +77,7 @@ def test_expected_is_the_mean_over_x_1_by_sampling(process, key):
     decoder = fixed_kernel(process, times)
     one = jnp.array([[[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]])
     x0 = jnp.broadcast_to(one, (20000, *one.shape[1:]))
-    scores = decoder.log_prob(x0, process.marginal(x0, times[-2]).sample(key), None)
+    scores = score(decoder, x0, process.marginal(x0, times[-2]).sample(key), None)
     error = 5 * scores.std(0) / np.sqrt(20000)
     np.testing.assert_array_less(abs(scores.mean(0) - decoder.expected(one)[0]), error + 1e-5)
 
@@ -90,7 +95,7 @@ def test_a_factor_changes_the_kernel(key, x64):
 # discretised_gaussian
 
 
-@pytest.mark.parametrize("levels", [2, 17, 256])
+@pytest.mark.parametrize("levels", [2, 256])
 @pytest.mark.parametrize("last", [1e-3, 1.0])
 def test_masses_sum_to_one(levels, last, x64):
     """Over all grey values, for widths from far below to far above a bin, and a mean anywhere."""
@@ -98,7 +103,7 @@ def test_masses_sum_to_one(levels, last, x64):
     decoder = discretised_gaussian(process, log_snr_grid(process, 10, sigma_min=last), levels)
     x0 = jnp.asarray(grid_of_grey(levels)).reshape(levels, 1, 1)
     for mean in (-0.37, 0.0, 0.9, 1.3):
-        log_mass = decoder.log_prob(x0, x0, jnp.full_like(x0, mean))
+        log_mass = score(decoder, x0, x0, jnp.full_like(x0, mean))
         np.testing.assert_allclose(np.exp(log_mass).sum(), 1, rtol=1e-9)
 
 
@@ -109,26 +114,24 @@ def test_masses_agree_with_the_normal_distribution(x64):
     law = stats.norm(0.1, 0.1)
     expected = [law.cdf(-0.9375), law.cdf(-0.1875) - law.cdf(-0.3125)]
     expected += [law.cdf(0.1875) - law.cdf(0.0625), law.sf(0.9375)]
-    total = decoder.log_prob(x0, x0, jnp.full_like(x0, 0.1))
+    total = score(decoder, x0, x0, jnp.full_like(x0, 0.1))
     np.testing.assert_allclose(total[0, 0], np.log(expected).sum(), rtol=1e-9)
 
 
-@pytest.mark.parametrize("sigma", [1e-3, 0.01, 0.3])
+@pytest.mark.parametrize("sigma", [1e-3, 0.3])
 def test_float32_is_safe_in_the_tails(sigma):
     """Up to two thousand standard deviations away: as in double precision, with finite gradients."""
     x0 = jnp.asarray(grid_of_grey(256), jnp.float32).reshape(1, 256, 1)
 
-    def score(x0_hat):
-        decoder = discretised_gaussian(edm(1.0), jnp.array([1.0, sigma, 0.0]), 256)
-        return decoder.log_prob(x0, x0, x0_hat)
-
-    single = score(jnp.full_like(x0, -0.7))
-    gradient = jax.grad(lambda x: score(x).sum())(jnp.full_like(x0, -0.7))
+    decoder = discretised_gaussian(edm(1.0), jnp.array([1.0, sigma, 0.0]), 256)
+    x0_hat = jnp.full_like(x0, -0.7)
+    single = score(decoder, x0, x0, x0_hat)
+    gradient = jax.jit(jax.grad(lambda x: decoder.log_prob(x0, x0, x).sum()))(x0_hat)
     assert np.isfinite(gradient).all()
     with jax.enable_x64(True):
-        exact = np.asarray(grid_of_grey(256)).reshape(1, 256, 1)
+        exact = jnp.asarray(grid_of_grey(256)).reshape(1, 256, 1)
         decoder = discretised_gaussian(edm(1.0), jnp.array([1.0, sigma, 0.0]), 256)
-        double = decoder.log_prob(jnp.asarray(exact), jnp.asarray(exact), jnp.full(exact.shape, -0.7))
+        double = score(decoder, exact, exact, jnp.full(exact.shape, -0.7))
     np.testing.assert_allclose(single, double, rtol=2e-3, atol=2e-3)
 
 
@@ -138,8 +141,8 @@ def test_a_variance_of_one_s_own(x64):
 
     times = jnp.array([1.0, 0.1, 0.0])
     x0 = jnp.array([[[0.25, -1.0]]])
-    given = discretised_gaussian(edm(7.0), times, 17, variance).log_prob(x0, x0, x0)
-    own = discretised_gaussian(edm(1.0), times, 17).log_prob(x0, x0, x0)
+    given = score(discretised_gaussian(edm(7.0), times, 17, variance), x0, x0, x0)
+    own = score(discretised_gaussian(edm(1.0), times, 17), x0, x0, x0)
     np.testing.assert_allclose(given, own, rtol=1e-12)
 
 
@@ -153,8 +156,7 @@ def test_the_mean_is_shown_on_the_nearest_grey_value(key):
 # softmax
 
 
-@pytest.mark.parametrize("levels", [2, 17, 256])
-@pytest.mark.parametrize("last", [1e-3, 0.05])
+@pytest.mark.parametrize(("levels", "last"), [(2, 0.05), (256, 0.05), (256, 1e-3)])
 def test_softmax_is_the_posterior_under_equal_odds(levels, last, x64):
     """Bayes' rule over all grey values with the process's own marginal as the likelihood."""
     process = vp_cosine()
@@ -163,7 +165,7 @@ def test_softmax_is_the_posterior_under_equal_odds(levels, last, x64):
     x_1 = jnp.full_like(grey, 0.29)
     likelihood = process.marginal(grey, times[-2]).log_prob(x_1)[:, 0, 0]
     expected = likelihood - jax.nn.logsumexp(likelihood)
-    actual = softmax(process, times, levels).log_prob(grey, x_1, None)[:, 0]
+    actual = score(softmax(process, times, levels), grey, x_1)[:, 0]
     np.testing.assert_allclose(actual, expected, rtol=1e-7, atol=1e-9)
 
 
@@ -172,7 +174,7 @@ def test_softmax_draws_as_it_scores(key, x64):
     decoder = softmax(process, log_snr_grid(process, 5, sigma_min=0.2), levels)
     drawn = np.asarray(decoder.sample(key, jnp.full((count, 1, 1), 0.05), None)).ravel()
     grey = jnp.asarray(grid_of_grey(levels)).reshape(levels, 1, 1)
-    chance = np.exp(decoder.log_prob(grey, jnp.full_like(grey, 0.05), None)).ravel()
+    chance = np.exp(score(decoder, grey, jnp.full_like(grey, 0.05), None)).ravel()
     counts = (abs(drawn[:, None] - grid_of_grey(levels)) < 1e-9).sum(0)
     assert counts.sum() == count
     expected = count * chance
@@ -187,9 +189,8 @@ def test_softmax_float32_and_gradients(key):
     process = edm(1.0)
     decoder = softmax(process, jnp.array([1.0, np.exp(-13.3 / 2), 0.0]), 256)
     x0 = jnp.asarray(grid_of_grey(256), jnp.float32).reshape(1, 256, 1)
-    score = decoder.log_prob(x0, x0 + 1e-3, None)
-    assert (score > -1e-3).all()
-    gradient = jax.grad(lambda x: decoder.log_prob(x0, x, None).sum())(x0 + 3.9e-3)
+    assert (score(decoder, x0, x0 + 1e-3) > -1e-3).all()
+    gradient = jax.jit(jax.grad(lambda x: decoder.log_prob(x0, x, None).sum()))(x0 + 3.9e-3)
     assert np.isfinite(gradient).all()
     np.testing.assert_allclose(decoder.sample(key, x0 + 1e-3, None), x0, atol=1e-6)
 
