@@ -60,7 +60,7 @@ def help_of(module):
 
 @pytest.mark.parametrize("page", [named(page) for page in PAGES if blocks(page, "bash")])
 def test_commands_exist(page):
-    """Modules answer --help, which knows every option used; configs, variants, fields, files and extras exist."""
+    """Modules answer --help, which knows every option used; configs, variants, fields and extras exist."""
     for words in commands(page):
         if words[0] == "python" and words[1] == "-m" and words[2].startswith("experiments."):
             check_command(words[2], words[3:])

@@ -71,4 +71,4 @@ def test_a_script_answers_help(path):
     assert run.returncode == 0, run.stderr
     said = run.stdout + run.stderr
     assert "Traceback" not in said
-    assert dotted(path) in said
+    assert f"python -m {dotted(path).removesuffix('.__main__')}" in said
