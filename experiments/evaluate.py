@@ -31,10 +31,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if settings and options.config is None:
         parser.error("--config.FIELD=VALUE needs --config")
     try:
+        machine.start(runner.stored_config(options.workdir)["training"]["devices"])
         planned = None
         if options.config is not None:
             planned = runner.plan(configuration.load(options.config, settings))
-        machine.start()
         trained = runner.load(options.workdir, planned)
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: {error}")

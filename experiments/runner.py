@@ -116,6 +116,14 @@ def train(plan: Plan, workdir: Path, hooks: Sequence[Hook] = ()) -> None:
     )
 
 
+def stored_config(workdir: str | Path) -> Config:
+    """The config of the run in `workdir`; raises FileNotFoundError where there is none."""
+    stored = runs.read_config(workdir)
+    if stored is None:
+        raise FileNotFoundError(f"{Path(workdir)} is not the folder of a run: it has no config.json")
+    return stored
+
+
 def load(workdir: str | Path, planned: Plan | None = None) -> Trained:
     """The finished run in `workdir`.
 
@@ -128,9 +136,7 @@ def load(workdir: str | Path, planned: Plan | None = None) -> Trained:
         ValueError: the run is not finished, or belongs to another config.
     """
     folder = Path(workdir).absolute()
-    stored = runs.read_config(folder)
-    if stored is None:
-        raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
+    stored = stored_config(folder)
     if planned is None:
         planned = plan(stored)
     else:

@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = Path(options.out or Path(options.workdir) / "samples")
     grid = None if options.steps is None else {"name": options.grid, "steps": options.steps}
     try:
-        machine.start()
+        machine.start(runner.stored_config(options.workdir)["training"]["devices"])
         trained = runner.load(options.workdir)
         draws = runner.drawn(
             trained, count=options.count, seed=options.seed, sampler=options.sampler, grid=grid

@@ -1,6 +1,5 @@
 """The commands as a newcomer types them."""
 
-import importlib
 import json
 import os
 import subprocess
@@ -13,26 +12,6 @@ from experiments import train
 from experiments.tables import __main__ as tables
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted(
-    path.stem
-    for path in (ROOT / "experiments").glob("*.py")
-    if 'if __name__ == "__main__"' in path.read_text()
-)
-
-
-@pytest.mark.parametrize("script", [*SCRIPTS, "tables.__main__"])
-def test_help(script, capsys):
-    module = importlib.import_module(f"experiments.{script}")
-    with pytest.raises(SystemExit) as left:
-        module.main(["--help"])
-    assert left.value.code == 0
-    shown = capsys.readouterr().out
-    assert module.__doc__.splitlines()[0] in shown
-    assert f"python -m experiments.{script.removesuffix('.__main__')}" in shown
-
-
-def test_all_scripts_are_seen():
-    assert {"train", "evaluate", "sample", "prepare", "benchmark"} <= set(SCRIPTS)
 
 
 def test_train_from_the_shell_and_again(tmp_path):
