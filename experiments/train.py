@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from diffusion_jax.training import runs
+from diffusion_jax.training.metrics import NonFiniteError
 from experiments import configuration, machine, reporting, runner
 
 
@@ -37,7 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         runs.claim(options.workdir, config)
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: {error}")
-    record = runner.run(plan, options.workdir)
+    try:
+        record = runner.run(plan, options.workdir)
+    except NonFiniteError as error:
+        sys.exit(f"error: {error}")
     if record is None:
         return
     seconds = record["seconds"]

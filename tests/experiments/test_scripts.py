@@ -54,6 +54,14 @@ def test_wrong_lines_end_with_one_line(line, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_diverging_run_names_its_step(tmp_path):
+    line = ["--config", "configs/nonequilibrium/swiss_roll.py:debug", "--workdir", str(tmp_path)]
+    with pytest.raises(
+        SystemExit, match=r"error: training diverged at step \d+: loss = .*last good checkpoint"
+    ):
+        train.main([*line, "--config.optimizer.learning_rate=1e38", "--config.optimizer.clip=None"])
+
+
 def test_an_unknown_table():
     with pytest.raises(SystemExit, match="no table 'nonequilibrum'; there are: .*nonequilibrium"):
         tables.main(["nonequilibrum"])
