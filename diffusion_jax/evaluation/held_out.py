@@ -155,8 +155,7 @@ def _changed(bound: Bound, grid: Any, decoder: Any, variance: Any) -> Bound:
     if decoder is not None:
         bound = bound._replace(decoder=decoder(bound.process, bound.times))
     if variance is not None:
-        fixed = variance(bound.process)
-        bound = bound._replace(variance=lambda x_t, t, s: fixed(None, x_t, t, s))
+        bound = bound._replace(variance=variance(bound.process))
     return bound
 
 

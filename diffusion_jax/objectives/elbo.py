@@ -134,7 +134,7 @@ def elbo(
         x0_hat, raw = evaluate(call, coefficients(current), x_t, t)
 
         def reverse_variance(x: Array, t: Array, s: Array) -> Array:
-            return variance(current)(raw, x, t, s)
+            return variance(current)(x, t, s, raw)
 
         def squared(x0_hat: Array) -> Array:
             if not isinstance(current, Gaussian):
@@ -203,7 +203,7 @@ def elbo(
 
         def reverse_variance(x_t: Array, t: Array, s: Array) -> Array:
             raw = None if variance is small else evaluate(call, at, x_t, t)[1]
-            return jnp.broadcast_to(variance(current)(raw, x_t, t, s), x_t.shape)
+            return jnp.broadcast_to(variance(current)(x_t, t, s, raw), x_t.shape)
 
         spread = None if variance is small else reverse_variance
         final = decoder_of(current, times, spread)

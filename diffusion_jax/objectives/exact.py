@@ -76,7 +76,7 @@ def exact(
         spread = posterior_moments(support, process, x_t, t)[1]
         later, earlier = expand(t, x_t), expand(s, x_t)
         gain = process.alpha(earlier) * process.share(later, earlier)[1]
-        return small(process)(None, x_t, t, s) + gain**2 * spread
+        return small(process)(x_t, t, s) + gain**2 * spread
 
     def loss(variables: Variables, key: Key, batch: Batch) -> Loss:
         del variables, key

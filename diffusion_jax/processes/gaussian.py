@@ -32,7 +32,7 @@ def safe_sqrt(x: Array) -> Array:
     return jnp.where(positive, jnp.sqrt(jnp.where(positive, x, 1.0)), 0.0)
 
 
-def quotient(numerator: Array, denominator: Array, otherwise: float) -> Array:
+def quotient(numerator: Any, denominator: Array, otherwise: float) -> Array:
     """numerator/denominator, and `otherwise` where the denominator is 0; finite derivatives throughout."""
     regular = denominator != 0
     return jnp.where(regular, numerator / jnp.where(regular, denominator, 1.0), otherwise)
@@ -178,7 +178,7 @@ class _Root(Gaussian):
         return safe_sqrt(t)
 
     def time(self, ratio: Array) -> Array:
-        return ratio**2 / (1 + ratio**2)
+        return 1 / (1 + quotient(1.0, ratio**2, jnp.inf))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +207,7 @@ class _Flow(Gaussian):
         return jnp.asarray(t)
 
     def time(self, ratio: Array) -> Array:
-        return ratio / (1 + ratio)
+        return 1 / (1 + quotient(1.0, ratio, jnp.inf))
 
 
 class Tabulated(Gaussian):

@@ -1,6 +1,6 @@
 """Variances of Gaussian reverse steps p(x_s | x_t) = N(mean, variance).
 
-A variance is made for a process, `small(process)`, and is a function `(raw, x_t, t, s) -> variance` that
+A variance is made for a process, `small(process)`, and is a function `(x_t, t, s, raw=None) -> variance` that
 broadcasts against x_t; `raw`, shaped like x_t, is what the network says about it, None for the fixed ones. With
 q = ratio(s)/ratio(t), the two fixed ones are
 
@@ -22,13 +22,13 @@ from diffusion_jax.levels import expand
 from diffusion_jax.processes.gaussian import Gaussian
 from diffusion_jax.types import Array
 
-Variance = Callable[[Array | None, Array, Any, Any], Array]
+Variance = Callable[..., Array]
 
 
 def small(process: Gaussian) -> Variance:
     """beta-tilde, the posterior's variance sigma_s^2 (1 - q^2)."""
 
-    def variance(raw: Array | None, x_t: Array, t: Any, s: Any) -> Array:
+    def variance(x_t: Array, t: Any, s: Any, raw: Array | None = None) -> Array:
         del raw
         t, s = expand(t, x_t), expand(s, x_t)
         return process.sigma(s) ** 2 * process.share(t, s)[1]
@@ -39,7 +39,7 @@ def small(process: Gaussian) -> Variance:
 def large(process: Gaussian) -> Variance:
     """beta, the forward kernel's variance sigma_t^2 (1 - q^2)."""
 
-    def variance(raw: Array | None, x_t: Array, t: Any, s: Any) -> Array:
+    def variance(x_t: Array, t: Any, s: Any, raw: Array | None = None) -> Array:
         del raw
         t, s = expand(t, x_t), expand(s, x_t)
         return process.sigma(t) ** 2 * process.share(t, s)[1]
@@ -62,7 +62,7 @@ def learned(process: Gaussian) -> Variance:
     Raises ValueError where the network gives no variance part.
     """
 
-    def variance(raw: Array | None, x_t: Array, t: Any, s: Any) -> Array:
+    def variance(x_t: Array, t: Any, s: Any, raw: Array | None = None) -> Array:
         fraction = 0.5 * (_raw(raw, "learned") + 1)
         t, s = expand(t, x_t), expand(s, x_t)
         moved = process.share(t, s)[1]
@@ -83,12 +83,12 @@ def spread(process: Gaussian) -> Variance:
     """
     posterior = small(process)
 
-    def variance(raw: Array | None, x_t: Array, t: Any, s: Any) -> Array:
+    def variance(x_t: Array, t: Any, s: Any, raw: Array | None = None) -> Array:
         data = jax.nn.softplus(_raw(raw, "spread"))
         t, s = expand(t, x_t), expand(s, x_t)
         alpha, sigma = process.alpha(t), process.sigma(t)
         gain = process.alpha(s) * process.share(t, s)[1]
-        return posterior(raw, x_t, t, s) + gain**2 * data * sigma**2 / (alpha**2 + sigma**2)
+        return posterior(x_t, t, s) + gain**2 * data * sigma**2 / (alpha**2 + sigma**2)
 
     return variance
 

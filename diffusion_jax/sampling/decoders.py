@@ -101,7 +101,7 @@ def discretised_gaussian(
     require_gaussian(process, "discretised_gaussian")
     _check_levels(levels)
     t_1, half = _first_level(times), 1 / (levels - 1)
-    chosen = variance or (lambda x_1, t, s: large(process)(None, x_1, t, s))
+    chosen = variance or large(process)
 
     def log_prob(x0: Array, x_1: Array, x0_hat: Array | None) -> Array:
         x0_hat = _given(x0_hat)

@@ -147,7 +147,7 @@ def test_the_posterior_is_bayes_rule(process):
     earlier = process.marginal(x0, s)
     x_s = np.asarray(earlier.mean + earlier.std * np.linspace(-12, 12, 4001)[None])
     kept = np.asarray(process.alpha(t) / process.alpha(s))[:, None]
-    kernel = stats.norm(kept * x_s, np.sqrt(large(process)(None, x_t, t, s)))
+    kernel = stats.norm(kept * x_s, np.sqrt(large(process)(x_t, t, s)))
     joint = stats.norm(earlier.mean, earlier.std).pdf(x_s) * kernel.pdf(x_t)
     evidence = np.trapezoid(joint, x_s)[:, None]
     np.testing.assert_allclose(evidence, np.exp(process.marginal(x0, t).log_prob(x_t)), rtol=1e-6)

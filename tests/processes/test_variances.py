@@ -23,34 +23,34 @@ def test_the_entropy_bounds_of_2015_are_the_two_fixed_variances():
     kernel = process.marginal(X, 1 - (1 - T) / (1 - S)).entropy()
     lower = kernel + process.marginal(X, S).entropy() - process.marginal(X, T).entropy()
     for variance, bound in ((small, lower), (large, kernel)):
-        law = Normal(X, jnp.sqrt(variance(process)(None, X, T, S)))
+        law = Normal(X, jnp.sqrt(variance(process)(X, T, S)))
         np.testing.assert_allclose(law.entropy(), bound, rtol=1e-10)
 
 
 def test_small_is_the_posteriors_own():
     for process in (vp_linear(steps=1000), vp_cosine(), edm()):
         law = process.posterior(X, X, T, S)
-        np.testing.assert_allclose(small(process)(None, X, T, S), law.std**2, rtol=1e-12)
+        np.testing.assert_allclose(small(process)(X, T, S), law.std**2, rtol=1e-12)
 
 
 def test_learned_lies_between_small_and_large():
     process = vp_linear(steps=1000)
     raw = jnp.linspace(-1, 1, 6).reshape(2, 3)
     t, s = jnp.array([0.501, 0.002]), jnp.array([0.5, 0.001])
-    low, high = small(process)(None, X, t, s), large(process)(None, X, t, s)
-    value = learned(process)(raw, X, t, s)
+    low, high = small(process)(X, t, s), large(process)(X, t, s)
+    value = learned(process)(X, t, s, raw)
     assert (low <= value * (1 + 1e-12)).all()
     assert (value <= high * (1 + 1e-12)).all()
-    np.testing.assert_allclose(learned(process)(jnp.full((2, 3), -1.0), X, t, s)[:, :1], low, rtol=1e-9)
-    np.testing.assert_allclose(learned(process)(jnp.full((2, 3), 1.0), X, t, s)[:, :1], high, rtol=1e-9)
-    middle = learned(process)(jnp.zeros((2, 3)), X, t, s)[:, :1]
+    np.testing.assert_allclose(learned(process)(X, t, s, jnp.full((2, 3), -1.0))[:, :1], low, rtol=1e-9)
+    np.testing.assert_allclose(learned(process)(X, t, s, jnp.full((2, 3), 1.0))[:, :1], high, rtol=1e-9)
+    middle = learned(process)(X, t, s, jnp.zeros((2, 3)))[:, :1]
     np.testing.assert_allclose(middle, jnp.sqrt(low * high), rtol=1e-9)
 
 
 def test_the_last_step_of_learned_is_large():
     process = vp_linear(steps=10)
     for raw in (-1.0, 0.3, 1.0):
-        value = learned(process)(jnp.full((2, 3), raw), X, jnp.full(2, 0.1), jnp.zeros(2))
+        value = learned(process)(X, jnp.full(2, 0.1), jnp.zeros(2), jnp.full((2, 3), raw))
         np.testing.assert_allclose(value, 0.01, rtol=1e-9)
 
 
@@ -65,19 +65,19 @@ def test_spread_is_exact_for_normal_data(process, deviation):
     data = deviation**2 * sigma_t**2 / var_t
     softplus = data * (alpha_t**2 + sigma_t**2) / sigma_t**2
     raw = jnp.broadcast_to(jnp.log(jnp.expm1(softplus))[:, None], X.shape)
-    value = spread(process)(raw, X, T, S)
+    value = spread(process)(X, T, S, raw)
     np.testing.assert_allclose(value, np.broadcast_to(truth[:, None], X.shape), rtol=1e-9)
 
 
 @pytest.mark.parametrize("variance", [learned, spread])
 def test_a_learned_variance_needs_the_networks_part(variance):
     with pytest.raises(ValueError, match=f"{variance.__name__!r} is learned.*outputs=2"):
-        variance(vp_cosine())(None, X, T, S)
+        variance(vp_cosine())(X, T, S)
 
 
 @pytest.mark.parametrize("variance", [small, large, learned, spread])
 def test_tokens_that_do_not_move_have_no_variance(variance):
     for process in (vp_cosine(), edm()):
         for level in (0.0, 0.5, 1.0):
-            value = variance(process)(X, X, jnp.array(level), jnp.array(level))
+            value = variance(process)(X, jnp.array(level), jnp.array(level), X)
             np.testing.assert_array_equal(value, 0.0)
