@@ -89,7 +89,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "objective": {
             "name": "elbo",
             "process": {"name": "vp_cosine"},
-            "network": {"name": "mlp", "width": 512, "depth": 4, "labels": 10, "dropout": 0.1},
+            "network": {"name": "mlp", "width": 512, "depth": 4, "labels": 10, "dropout": 0.2},
             "grid": {"name": "log_snr_grid", "steps": 200, "sigma_min": _SIGMA_MIN},
             "decoder": {"name": "discretised_gaussian", "levels": 17},
             "coefficients": {"name": "edm", "sigma_data": 0.75},

@@ -141,7 +141,8 @@ class Report(NamedTuple):
     def record(self) -> dict[str, Any]:
         """Every figure, for a JSON record."""
         return {
-            **{name: getattr(self, name) for name in self._fields},
+            **{name: getattr(self, name) for name in self._fields if name != "parts"},
+            **{f"{name}_nats": value for name, value in self.parts.items()},
             "bits": self.bits,
             "bits_se": self.bits_se,
             "gain_bits": self.gain,
