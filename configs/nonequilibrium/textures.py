@@ -52,8 +52,8 @@ def get_config(arg: str = "") -> ConfigDict:
         "objective": {
             "name": "elbo",
             "process": {"name": "vp_cosine"},
-            "network": {"name": "convnet", "width": 32, "depth": 2, "outputs": 2},
-            "grid": {"name": "log_snr_grid", "steps": 200, "sigma_min": 0.00316229},
+            "network": {"name": "convnet", "width": 32, "depth": 2, "multipliers": [1, 2, 2], "outputs": 2},
+            "grid": {"name": "log_snr_grid", "steps": 200, "sigma_min": 0.00316229, "sigma_max": 100.0},
             "decoder": "fixed_kernel",
             "coefficients": {"name": "edm", "sigma_data": 1.0},
             "variance": "spread",

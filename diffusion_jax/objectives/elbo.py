@@ -85,7 +85,9 @@ def elbo(
     pairs = even() if pairs is None else pairs
     if continuous and not isinstance(process, Gaussian):
         raise ValueError(f"the continuous bound is that of a Gaussian process, not of {process!r}")
-    if continuous and variance is not small:
+    # A spec comes as a partial that waits for the process.
+    own_variance = getattr(variance, "func", variance) is small
+    if continuous and not own_variance:
         raise ValueError("the continuous bound has no reverse variance of its own: leave `variance` at small")
     if minimise_variance and "inner" not in getattr(process, "LEARNED", ()):
         raise ValueError("minimise_variance needs a process with learned field 'inner', such as vdm")
@@ -98,7 +100,7 @@ def elbo(
         return times
 
     def decoder_of(process: Any, times: Array, reverse: Callable[..., Array] | None) -> Decoder:
-        if takes_variance and variance is not small and reverse is not None:
+        if takes_variance and not own_variance and reverse is not None:
             return decoder(process, times, variance=reverse)
         return decoder(process, times)
 
@@ -147,7 +149,7 @@ def elbo(
                 return continuous_rate(current, x0, x0_hat, t) / features
             last = index == times.shape[0] - 2
             inner = jnp.where(last, 0.5 * t, s)
-            spread = None if variance is small else reverse_variance(x_t, t, inner)
+            spread = None if own_variance else reverse_variance(x_t, t, inner)
             value = pair_kl(current, x0, x_t, x0_hat, t, inner, spread)
             if fixed_decoder.learned:
                 final = decoder_of(current, times, reverse_variance).log_prob(x0, x_t, x0_hat)
@@ -202,10 +204,10 @@ def elbo(
             return evaluate(call, at, x_t, t)[0]
 
         def reverse_variance(x_t: Array, t: Array, s: Array) -> Array:
-            raw = None if variance is small else evaluate(call, at, x_t, t)[1]
+            raw = None if own_variance else evaluate(call, at, x_t, t)[1]
             return jnp.broadcast_to(variance(current)(x_t, t, s, raw), x_t.shape)
 
-        spread = None if variance is small else reverse_variance
+        spread = None if own_variance else reverse_variance
         final = decoder_of(current, times, spread)
         return Bound(current, denoiser, spread, final, None, times)
 
