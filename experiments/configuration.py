@@ -25,7 +25,7 @@ DEFAULTS: Config = {
     "conditions": [],
     "ema": None,
     "init_from": None,
-    "sampling": {"sampler": "ancestral", "grid": None, "count": 100},
+    "sampling": {"sampler": "ancestral", "grid": None, "count": 100, "labels": False},
     "training": {
         "microbatches": 1,
         "steps_per_call": 1,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,9 +12,9 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from diffusion_jax.build import build
-from diffusion_jax.sampling.loop import sample_path
+from diffusion_jax.sampling.loop import fitted, sample_path
 from diffusion_jax.training import sharding
-from diffusion_jax.types import Array, Bound, Key, Sampler
+from diffusion_jax.types import Array, Bound, Key
 
 _CHUNK = 2**20  # numbers of data that are drawn in one call
 _PATH = 2**24  # numbers of the path that are kept
@@ -39,7 +38,7 @@ class Draws(NamedTuple):
 
 
 def draw(
-    bind: Callable[[Any], Bound],
+    bind: Callable[[Any, Array], Bound],
     variables: Any,
     shape: tuple[int, ...],
     *,
@@ -48,10 +47,10 @@ def draw(
     sampler: Any,
     grid: Any = None,
 ) -> Draws:
-    """Draw `count` samples of the model that `bind(variables)` is.
+    """Draw `count` samples of the model that `bind` gives.
 
     Args:
-        bind: variables -> Bound.
+        bind: (variables, numbers of the samples [B]) -> Bound; the numbers are for conditions of their own.
         variables: trained; arrays.
         shape: of one sample, (T, ...).
         count: N, at least 1.
@@ -68,13 +67,15 @@ def draw(
     chunk = min(count, max(_CHUNK // size, 1))
     variables, place = _layout(variables, chunk)
 
-    def call(variables: Any, keys: Key) -> tuple[Array, Array, Array]:
-        return _draw(bind(variables), shape, keys, sampler, grid)
+    def call(variables: Any, index: Array) -> tuple[Array, Array, Array]:
+        root = jax.random.key(seed)
+        keys = jax.vmap(lambda i: jax.random.fold_in(root, i))(index)
+        return _draw(bind(variables, index), shape, keys, sampler, grid)
 
     begin = time.perf_counter()
-    run = jax.jit(call).lower(variables, place(_keys(seed, 0, chunk))).compile()
+    run = jax.jit(call).lower(variables, place(jnp.arange(chunk))).compile()
     compiled = time.perf_counter()
-    parts = [run(variables, place(_keys(seed, first, chunk))) for first in range(0, count, chunk)]
+    parts = [run(variables, place(jnp.arange(first, first + chunk))) for first in range(0, count, chunk)]
     x = np.concatenate([np.asarray(part[0]) for part in parts])[:count]
     seconds = time.perf_counter() - compiled
     _, states, times = parts[0]
@@ -92,7 +93,12 @@ def _draw(
     rows = max(min(keys.shape[0], _PATH // (x[0].size * len(times))), 1)
     walked = times[:-1] if grid is None else times
     x, path = sample_path(
-        pairs[:, 1], denoiser, _sampler(sampler, bound), x, walked, lambda state: state.x[:rows]
+        pairs[:, 1],
+        denoiser,
+        fitted(build("sampler", sampler), bound),
+        x,
+        walked,
+        lambda state: state.x[:rows],
     )
     if grid is None:
         (decoder,) = _parts(bound, "decoder")
@@ -110,29 +116,11 @@ def _parts(bound: Bound, *names: str) -> list[Any]:
     return [getattr(bound, name) for name in names]
 
 
-def _sampler(spec: Any, bound: Bound) -> Sampler:
-    """The sampler of a spec, which may leave the process and the variance to the bound."""
-    made = build("sampler", spec)
-    if isinstance(made, Sampler):
-        return made
-    given = {"process": bound.process}
-    if "variance" in inspect.signature(made).parameters and not (
-        isinstance(spec, Mapping) and "variance" in spec
-    ):
-        given["variance"] = bound.variance
-    return made(**given)
-
-
-def _keys(seed: int, first: int, count: int) -> Key:
-    root = jax.random.key(seed)
-    return jax.vmap(lambda i: jax.random.fold_in(root, i))(jnp.arange(first, first + count))
-
-
-def _layout(variables: Any, chunk: int) -> tuple[Any, Callable[[Key], Key]]:
-    """The variables on all devices, and a function that spreads keys over them, where that divides."""
+def _layout(variables: Any, chunk: int) -> tuple[Any, Callable[[Array], Array]]:
+    """The variables on all devices, and a function that spreads an array over them, where that divides."""
     count = jax.device_count()
     if jax.process_count() > 1 or chunk % count or count == 1:
-        return variables, lambda keys: keys
+        return variables, lambda index: index
     mesh = sharding.make_mesh({"data": -1})
     spread = NamedSharding(mesh, PartitionSpec("data"))
-    return jax.device_put(variables, sharding.replicated(mesh)), lambda keys: jax.device_put(keys, spread)
+    return jax.device_put(variables, sharding.replicated(mesh)), lambda index: jax.device_put(index, spread)

@@ -24,7 +24,7 @@ from diffusion_jax.evaluation import samples as pictures
 from diffusion_jax.evaluation.outcome import Evaluation
 from diffusion_jax.training import checkpoints, loop, runs, sharding
 from diffusion_jax.training.metrics import Hook
-from diffusion_jax.types import Batch, Bound, Objective, Variables
+from diffusion_jax.types import Array, Batch, Bound, Objective, Variables
 from experiments import machine, records
 from experiments.configuration import Config
 from experiments.drawing import Draws, draw
@@ -187,11 +187,20 @@ def sample(trained: Trained, workdir: Path) -> None:
     pictures.trajectory_picture(workdir / "trajectory.png", draws.states, draws.times, limits=limits)
 
 
-def drawn(trained: Trained, *, count: int, seed: int, sampler: Any, grid: Any = None) -> Draws:
-    """Samples of a trained model; see `drawing.draw`."""
+def drawn(
+    trained: Trained, *, count: int, seed: int, sampler: Any, grid: Any = None, labels: bool = False
+) -> Draws:
+    """Samples of a trained model; see `drawing.draw`. With `labels`, sample i is of class i modulo their number.
 
-    def bind(variables: Variables) -> Bound:
-        return trained.plan.objective.bind(variables, jax.random.key(0), {})
+    Raises ValueError for labels of a data set without classes.
+    """
+    classes = trained.plan.dataset.info.classes
+    if labels and classes is None:
+        raise ValueError("the data set has no classes to draw samples of")
+
+    def bind(variables: Variables, index: Array) -> Bound:
+        conditions = {"label": index % classes} if labels else {}
+        return trained.plan.objective.bind(variables, jax.random.key(0), conditions)
 
     shape = tuple(trained.plan.dataset.info.shape)
     return draw(bind, trained.variables, shape, count=count, seed=seed, sampler=sampler, grid=grid)

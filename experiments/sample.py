@@ -35,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--grid", default="linear_grid", help=f"{', '.join(available('grid'))}; default: linear_grid"
     )
+    parser.add_argument(
+        "--labels", action="store_true", help="the classes in turn, for a model that knows them"
+    )
     parser.add_argument("--out", metavar="OUT", help="without a suffix; default: DIR/samples")
     options = parser.parse_args(arguments)
     out = Path(options.out or Path(options.workdir) / "samples")
@@ -43,7 +46,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         machine.start(runner.stored_config(options.workdir)["training"]["devices"])
         trained = runner.load(options.workdir)
         draws = runner.drawn(
-            trained, count=options.count, seed=options.seed, sampler=options.sampler, grid=grid
+            trained,
+            count=options.count,
+            seed=options.seed,
+            sampler=options.sampler,
+            grid=grid,
+            labels=options.labels,
         )
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: {error}")

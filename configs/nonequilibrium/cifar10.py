@@ -1,10 +1,11 @@
-"""CIFAR-10 by the 2015 bound (Sohl-Dickstein et al., arXiv 1503.03585, table 1), with the published code's sizes.
+"""CIFAR-10 by the 2015 bound of arXiv 1503.03585 (table 1), with the published code's sizes.
 
     pip install -e '.[prepare]' && python -m experiments.prepare --data cifar10
     python -m experiments.train --config configs/nonequilibrium/cifar10.py --workdir runs/cifar10
 
-Hours on one GPU. T = 1000, multi-scale convolutions of 100 filters and a dense path in parallel, J = 10 temporal bumps,
-RMSprop; beta_1 = 0.002, the first step of the published code. Data scaled to variance 1, with uniform noise of one grey level.
+Hours on one GPU. T = 1000, multi-scale convolutions of 100 filters and a dense path in parallel, J = 10
+temporal bumps, RMSprop; beta_1 = 0.002, the first step of the published code. Data scaled to variance 1,
+with uniform noise of one grey level.
 The numbers to expect: `python -m experiments.tables nonequilibrium`.
 """
 

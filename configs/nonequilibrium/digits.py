@@ -23,7 +23,7 @@ _SIGMA_MIN = 0.02  # a sixth of a grey level
 def _ladder(steps: int) -> dict:
     return {
         "name": "held_out_bound",
-        "grid": {"name": "log_snr_grid", "steps": steps, "sigma_min": _SIGMA_MIN},
+        "grid": {"name": "log_snr_grid", "steps": steps, "sigma_min": _SIGMA_MIN, "sigma_max": 50.0},
         "decoder": {"name": "discretised_gaussian", "levels": 17},
     }
 
@@ -72,11 +72,11 @@ VARIANTS = {
             "agreement": {
                 "name": "class_agreement",
                 "sampler": "heun",
-                "grid": {"name": "karras_grid", "steps": 40, "sigma_min": 0.01},
+                "grid": {"name": "karras_grid", "steps": 40, "sigma_min": 0.01, "sigma_max": 50.0},
             },
         },
         "sampling.sampler": "heun",
-        "sampling.grid": {"name": "karras_grid", "steps": 40, "sigma_min": 0.01},
+        "sampling.grid": {"name": "karras_grid", "steps": 40, "sigma_min": 0.01, "sigma_max": 50.0},
     },
 }
 
@@ -90,7 +90,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "name": "elbo",
             "process": {"name": "vp_cosine"},
             "network": {"name": "mlp", "width": 512, "depth": 4, "labels": 10, "dropout": 0.2},
-            "grid": {"name": "log_snr_grid", "steps": 200, "sigma_min": _SIGMA_MIN},
+            "grid": {"name": "log_snr_grid", "steps": 200, "sigma_min": _SIGMA_MIN, "sigma_max": 50.0},
             "decoder": {"name": "discretised_gaussian", "levels": 17},
             "coefficients": {"name": "edm", "sigma_data": 0.75},
             "continuous": False,
@@ -113,6 +113,6 @@ def get_config(arg: str = "") -> ConfigDict:
             "bound": {"name": "held_out_bound", "copies": 2},
             "agreement": _AGREEMENT,
         },
-        "sampling": {"sampler": "ancestral", "grid": None, "count": 100},
+        "sampling": {"sampler": "ancestral", "grid": None, "count": 100, "labels": True},
     }
     return chosen(ConfigDict(config), arg, VARIANTS)

@@ -2,9 +2,10 @@
 
     python -m experiments.train --config configs/nonequilibrium/heartbeat.py --workdir runs/heartbeat
 
-A few minutes on two CPU cores. The head gives P(x0 = 1), which goes through the exact posterior. Variants: `paper`, the
-paper's own network (three sigmoid layers of 50 units, a read-out for each step) with the same head; `exact`, the best
-that any factorised reverse can do; `steps100`, T = 100. The numbers to expect: `python -m experiments.tables nonequilibrium`.
+A few minutes on two CPU cores. The head gives P(x0 = 1), which goes through the exact posterior.
+Variants: `paper`, the paper's own network (three sigmoid layers of 50 units, a read-out for each step)
+with the same head; `exact`, the best that any factorised reverse can do; `steps100`, T = 100.
+The numbers to expect: `python -m experiments.tables nonequilibrium`.
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,11 @@
-"""MNIST by the 2015 bound (Sohl-Dickstein et al., arXiv 1503.03585, table 1), with the published code's sizes.
+"""MNIST by the 2015 bound of arXiv 1503.03585 (table 1), with the published code's sizes.
 
     pip install -e '.[prepare]' && python -m experiments.prepare --data mnist
     python -m experiments.train --config configs/nonequilibrium/mnist.py --workdir runs/mnist
 
-Hours on one GPU. T = 1000, a dense path alone, as in the paper, J = 10 temporal bumps, RMSprop; beta_1 = 0.002, the first step of the published code. Data scaled to variance 1, with uniform noise of one grey level.
+Hours on one GPU. T = 1000, a dense path alone, as in the paper, J = 10 temporal bumps, RMSprop;
+beta_1 = 0.002, the first step of the published code. Data scaled to variance 1, with uniform noise of
+one grey level.
 The numbers to expect: `python -m experiments.tables nonequilibrium`.
 """
 

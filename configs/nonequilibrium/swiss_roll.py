@@ -1,8 +1,9 @@
-"""The Swiss roll of Sohl-Dickstein et al. (arXiv 1503.03585): T = 40 steps, beta_t = 1/(T - t + 1), beta_1 held at 1e-3.
+"""The Swiss roll of arXiv 1503.03585: T = 40 steps, beta_t = 1/(T - t + 1), beta_1 held at 1e-3.
 
     python -m experiments.train --config configs/nonequilibrium/swiss_roll.py --workdir runs/swiss_roll
 
-Under two minutes on two CPU cores. A residual perceptron gives the mean and the variance of x0 given x_t. Variants:
+Under two minutes on two CPU cores. A residual perceptron gives the mean and the variance of x0 given
+x_t. Variants:
 
     log_snr         levels linear in log-SNR, beta_1 = 1e-4
     learned         trained betas, beta_1 = 1e-4, from that start

@@ -2,8 +2,9 @@
 
     python -m experiments.train --config configs/nonequilibrium/textures.py --workdir runs/textures
 
-About ten minutes on two CPU cores. Data of mean 0 and variance 1 with uniform noise of one grey level; the 2015 bound with the
-fixed last kernel at beta_1 = 1e-5. Variants: `paper`, the paper's multi-scale convolution with temporal bumps.
+About ten minutes on two CPU cores. Data of mean 0 and variance 1 with uniform noise of one grey level;
+the 2015 bound with the fixed last kernel at beta_1 = 1e-5. Variants: `paper`, the paper's multi-scale
+convolution with temporal bumps.
 The numbers to expect: `python -m experiments.tables nonequilibrium`.
 """
 

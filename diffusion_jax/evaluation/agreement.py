@@ -1,8 +1,7 @@
-"""Do samples read as what they were asked to be? A classifier of real data is asked, and its own error is given."""
+"""Do samples read as what they were asked to be? A classifier of real data tells, its own error beside it."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -11,17 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.sampling.loop import sample, sample_bound
-from diffusion_jax.types import Array, Bound, Key, Sampler
+from diffusion_jax.sampling.loop import fitted, sample, sample_bound
+from diffusion_jax.types import Array, Key, Sampler
 
 
 def class_agreement(
     sampler: Sampler | Callable[..., Sampler], count: int = 500, grid: Any = None
 ) -> Evaluation:
-    """The share of class-conditional samples that a support-vector machine trained on real data gives their class.
+    """The share of class-conditional samples to which a classifier trained on real data gives their class.
 
-    Beside it, the share of held-out real examples that it classifies rightly: the limit for the samples. The machine is
-    scikit-learn's SVC with its defaults, on the raw pixels of the training split.
+    Beside it, the share of held-out real examples that it classifies rightly: the limit for the samples. The
+    classifier is a support-vector machine, scikit-learn's SVC with its defaults, on the raw pixels of the
+    training split.
 
     Args:
         sampler: what draws; a factory is given the bound's process, and its variance where it takes one.
@@ -47,7 +47,7 @@ def class_agreement(
             bound = bind({"label": label})
             start_key, path_key = jax.random.split(key)
             x = bound.process.prior((count, *dataset.info.shape)).sample(start_key)
-            method = _sampler(sampler, bound)
+            method = fitted(sampler, bound)
             if grid is None:
                 return sample_bound(path_key, bound, x, method)
             return sample(
@@ -80,14 +80,6 @@ def _all(dataset: Any, split: str) -> tuple[np.ndarray, np.ndarray]:
         xs.append(np.asarray(batch["x"])[rows].reshape(rows.sum(), -1))
         labels.append(np.asarray(batch["label"])[rows])
     return np.concatenate(xs), np.concatenate(labels)
-
-
-def _sampler(sampler: Sampler | Callable[..., Sampler], bound: Bound) -> Sampler:
-    if isinstance(sampler, Sampler):
-        return sampler
-    takes = inspect.signature(sampler).parameters
-    given = {"process": bound.process, "variance": bound.variance}
-    return sampler(**{name: value for name, value in given.items() if name in takes})
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {"class_agreement": {"sampler": "ancestral", "count": 20}}

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 _PANEL = 2.2  # inches, a scatter plot
+_TITLE = 0.7  # inches that a title "t = 0.123" needs
 _MOST = 4000  # points that a scatter plot shows
 _ROWS = 100  # samples that a raster shows
 
@@ -71,7 +72,7 @@ def trajectory_picture(
     if times.shape != states.shape[:1]:
         raise ValueError(f"times must be the {len(states)} levels of the states, got shape {times.shape}")
     chosen = np.unique(np.linspace(0, len(states) - 1, min(panels, len(states))).round().astype(int))
-    titles = [f"t = {times[i]:.3g}" for i in chosen]
+    titles, size = [f"t = {times[i]:.3g}" for i in chosen], 8
     if _are_points(states[0]):
         figure, axes = _canvas(1, len(chosen), _PANEL * len(chosen), _PANEL * 1.15)
         for axis, i in zip(axes[0], chosen):
@@ -82,10 +83,12 @@ def trajectory_picture(
         columns = [_grid(shown[i], 1) if images else shown[i].reshape(shown.shape[1], -1) for i in chosen]
         width, height = _size(columns[0])
         figure, axes = _canvas(1, len(chosen), width * len(chosen), height + 0.3)
+        if width < _TITLE:
+            titles, size = [f"{times[i]:.2g}" for i in chosen], 6
         for axis, column in zip(axes[0], columns):
             _show(axis, column, limits)
     for axis, title in zip(axes[0], titles):
-        axis.set_title(title, fontsize=8)
+        axis.set_title(title, fontsize=size)
     _save(figure, path)
 
 

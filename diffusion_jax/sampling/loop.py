@@ -11,6 +11,7 @@ context token is one that stands at level 0 all the time.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -112,6 +113,20 @@ def sample_bound(key: Key, bound: Bound, x: Array, sampler: Sampler) -> Array:
     x_1 = sample(key, denoiser, sampler, x, times[:-1])
     x0_hat = denoiser(x_1, times[-2]) if decoder.learned else None
     return decoder.sample(_fold(key, len(times) - 2), x_1, x0_hat)
+
+
+def fitted(sampler: Sampler | Callable[..., Sampler], bound: Bound) -> Sampler:
+    """The sampler for a bound: a factory such as `ancestral` is given the bound's process, and its variance.
+
+    A variance that the factory has been given already (`functools.partial`) stays.
+    """
+    if isinstance(sampler, Sampler):
+        return sampler
+    given: dict[str, Any] = {"process": bound.process}
+    takes = inspect.signature(sampler).parameters
+    if "variance" in takes and "variance" not in getattr(sampler, "keywords", {}):
+        given["variance"] = bound.variance
+    return sampler(**given)
 
 
 def counted(denoiser: Denoiser) -> tuple[Denoiser, Callable[[], int]]:

@@ -1,4 +1,4 @@
-"""Sohl-Dickstein et al. 2015 (arXiv 1503.03585), table 1, and what became of it, on data that can be made here."""
+"""Table 1 of Sohl-Dickstein et al. 2015 (arXiv 1503.03585) and what became of it, on data made here."""
 
 from experiments.reporting import Row, Run, Table
 
@@ -19,7 +19,8 @@ def _schedule(steps: int, beta_1: float) -> dict[str, object]:
 
 _SCHEDULES = {"t40_b3": (40, 1e-3), "t40_b4": (40, 1e-4), "t1000_b3": (1000, 1e-3), "t1000_b4": (1000, 1e-4)}
 _EXPECTED = {
-    # The exact denoiser's bound, less 0.15 bits at T = 40 and 0.10 at T = 1000, and what its error allows above it.
+    # The exact denoiser's bound, less 0.15 bits at T = 40 and 0.10 at T = 1000, and what its error allows
+    # above it.
     "t40_b3": (-2.033, -1.84),
     "t40_b4": (-1.826, -1.62),
     "t1000_b3": (-1.136, -1.00),
