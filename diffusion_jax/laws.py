@@ -1,10 +1,11 @@
 """Distributions with independent entries: Normal, Bernoulli, Categorical.
 
-A law samples, and knows its log-probability, entropy, mean and Kullback-Leibler divergence in closed form, all in nats and
-unreduced: an entry for each entry of the data (Categorical: for each one-hot vector).
+A law samples, and knows its log-probability, entropy, mean and Kullback-Leibler divergence in closed form,
+all in nats and unreduced: an entry for each entry of the data (Categorical: for each one-hot vector).
 
 Randomness enters through one function `draw(key, x)`, standard normal noise shaped like x; bits and
-categories push it through its distribution function. Replacing `draw` makes a sampler repeat recorded noise.
+categories push it through its distribution function. Replacing `draw` makes a sampler repeat recorded
+noise.
 
 Discrete laws hold logits, kept finite by `safe_log`, so that no divergence is inf - inf.
 """

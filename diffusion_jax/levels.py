@@ -75,8 +75,8 @@ def uniform() -> Levels:
 def low_discrepancy() -> Levels:
     """t_b = (u + b/B) mod 1 with one u ~ U(0, 1): uniform each, evenly spread over the batch.
 
-    VDM (arXiv 2107.00630), appendix I.1. With T > 1 every token has its own u and its own order of the batch, so
-    that the levels of a sample's tokens are independent of each other.
+    VDM (arXiv 2107.00630), appendix I.1. With T > 1 every token has its own u and its own order of the
+    batch, so that the levels of a sample's tokens are independent of each other.
     """
 
     def draw(key: Key, shape: tuple[int, int]) -> Array:

@@ -1,17 +1,19 @@
 """From a network to a denoiser: x0_hat = head(skip x + out F(input x + shift, noise)).
 
-What a network predicts (the clean data, the noise, the velocity, a mixture of them; a logit for bits) is a choice
-of coefficients. A choice is a function `process -> (t -> Coefficients)`. With alpha, sigma at the level t:
+What a network predicts (the clean data, the noise, the velocity, a mixture of them; a logit for bits) is a
+choice of coefficients. A choice is a function `process -> (t -> Coefficients)`. With alpha, sigma at the
+level t:
 
     x0      x0_hat = F
     eps     x0_hat = (x - sigma F)/alpha                                DDPM (arXiv 2006.11239)
     v       x0_hat = (alpha x - sigma F)/(alpha^2 + sigma^2)            Salimans and Ho (arXiv 2202.00512)
-    edm     skip = alpha d^2/(sigma^2 + alpha^2 d^2), out = sigma d/sqrt(sigma^2 + alpha^2 d^2), d = sigma_data
-                                                                        Karras et al. (arXiv 2206.00364), table 1
+    edm     skip = alpha d^2/(sigma^2 + alpha^2 d^2), out = sigma d/sqrt(sigma^2 + alpha^2 d^2),
+            d = sigma_data                                              Karras et al. (arXiv 2206.00364)
     bits    x0_hat = sigmoid(F(2x - 1, 4t));   categories: softmax over the last axis
 
-The network sees x scaled to unit variance for data of variance sigma_data^2, and as noise label log(sigma/alpha)/4, the ratio clamped to
-[1e-4, 1e4]; the per-step networks of 2015 take the level itself (`timed`).
+The network sees x scaled to unit variance for data of variance sigma_data^2, and as noise label
+log(sigma/alpha)/4, the ratio clamped to [1e-4, 1e4]; the per-step networks of 2015 take the level itself
+(`timed`).
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 
 from diffusion_jax.levels import canonical, expand
 from diffusion_jax.processes.gaussian import Gaussian
@@ -30,7 +33,7 @@ At = Callable[[Array], Coefficients]
 
 
 def noise_label(process: Gaussian, t: Array) -> Array:
-    """log(sigma/alpha)/4 with the ratio clamped to [1e-4, 1e4]; finite with finite derivatives at t = 0 and 1."""
+    """log(sigma/alpha)/4 with the ratio clamped to [1e-4, 1e4]: it and its derivatives are finite."""
     alpha, sigma = process.alpha(t), process.sigma(t)
     inside = (sigma > 1e-4 * alpha) & (sigma < 1e4 * alpha)
     ratio = jnp.where(inside, sigma, 1.0) / jnp.where(inside, alpha, 1.0)
@@ -49,10 +52,10 @@ def x0(process: Gaussian) -> At:
 
 
 def eps(process: Gaussian) -> At:
-    """The network predicts the noise. Raises ValueError for a process with alpha(1) = 0, where x0 is undetermined."""
+    """The network predicts the noise. Raises ValueError where alpha(1) = 0, which leaves x0 undetermined."""
     with jax.ensure_compile_time_eval():
         end = process.alpha(jnp.ones(()))
-    if not isinstance(end, jax.core.Tracer) and float(end) <= 0:
+    if not isinstance(end, Tracer) and float(end) <= 0:
         raise ValueError(
             "coefficients 'eps' need alpha(1) > 0: use 'v', 'x0' or 'edm', or the discrete chain (steps=T)"
         )
@@ -76,7 +79,7 @@ def v(process: Gaussian) -> At:
 
 
 def edm(process: Gaussian, sigma_data: float = 0.5) -> At:
-    """EDM's preconditioning: unit-variance input and target, error of F damped where the input is nearly clean.
+    """EDM's preconditioning: unit-variance input and target, F's error damped where x_t is nearly clean.
 
     Raises ValueError unless sigma_data > 0.
     """
@@ -113,9 +116,10 @@ def timed(process: Any, coefficients: Callable[[Any], At]) -> At:
 def evaluate(
     network: Callable[[Array, Array], Array], at: At, x: Array, t: Any
 ) -> tuple[Array, Array | None]:
-    """x0_hat, and the variance part of a network whose last axis is twice the data's (else None); both like x.
+    """x0_hat, and the variance part of a network whose last axis is twice the data's (else None); like x.
 
-    network: (x [B, T, ...], noise [#B, #T]) -> [B, T, ...] or [B, T, ..., 2C]. Raises ValueError for another shape.
+    network: (x [B, T, ...], noise [#B, #T]) -> [B, T, ...] or [B, T, ..., 2C]. Raises ValueError for
+    another shape.
     """
     t = canonical(t, x)
     c = at(t)

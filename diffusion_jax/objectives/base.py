@@ -21,9 +21,10 @@ def conditions(batch: Batch) -> dict[str, Any]:
 
 
 def hide_labels(key: Key, batch: Batch, share: float) -> Batch:
-    """The batch with each label replaced by -1 (none) with probability `share`; Ho and Salimans (arXiv 2207.12598).
+    """The batch with each label replaced by -1 (none) with probability `share`.
 
-    Raises ValueError for a share outside [0, 1] or a batch without labels.
+    Ho and Salimans (arXiv 2207.12598). Raises ValueError for a share outside [0, 1] or a batch without
+    labels.
     """
     if not 0 <= share <= 1 or "label" not in batch:
         raise ValueError(f"hiding a share {share} of the labels needs 0 <= share <= 1 and batch['label']")
@@ -32,7 +33,7 @@ def hide_labels(key: Key, batch: Batch, share: float) -> Batch:
 
 
 def check_batch(batch: Batch) -> None:
-    """Raises ValueError or TypeError unless batch["x"] is a floating [B, T, ...] of rank 3 or more with entries."""
+    """Raises ValueError or TypeError unless batch["x"] is a floating [B, T, ...] of rank 3 or more."""
     if "x" not in batch:
         raise ValueError(f"a batch needs the key 'x'; it has {sorted(batch)}")
     x = batch["x"]
@@ -86,10 +87,10 @@ def pair_kl(
 
 
 def continuous_rate(process: Any, x0: Array, x0_hat: Array, t: Array) -> Array:
-    """The bound's pairs in the limit of infinitely many, in nats a unit of t: [B, T]; integrate it from t_1 to 1.
+    """The bound's pairs in the limit of infinitely many, in nats a unit of t: [B, T].
 
-    1/2 d(-log SNR)/dt |eps - eps_hat|^2, summed over each token's features. VDM (arXiv 2107.00630), eq. 17-19.
-    t > 0, [#B, #T]; Gaussian processes.
+    1/2 d(-log SNR)/dt |eps - eps_hat|^2, summed over each token's features, to be integrated from t_1 to 1.
+    VDM (arXiv 2107.00630), eq. 17-19. t > 0, [#B, #T]; Gaussian processes.
     """
     log_snr, slope = jax.jvp(process.log_snr, (t,), (jnp.ones_like(t),))
     return token_sum(expand(-0.5 * slope * jnp.exp(log_snr), x0) * (x0 - x0_hat) ** 2)

@@ -1,13 +1,14 @@
 """The exact denoiser of a known law: an objective without parameters, the limit for the trained ones.
 
-For data that are one of N points with equal probability, each blurred by normal noise of standard deviation c,
-and a Gaussian process, Bayes' rule gives weights w_n proportional to N(x_t; alpha p_n, alpha^2 c^2 + sigma^2) and
+For data that are one of N points with equal probability, each blurred by normal noise of standard
+deviation c, and a Gaussian process, Bayes' rule gives weights w_n proportional to
+N(x_t; alpha p_n, alpha^2 c^2 + sigma^2) and, with k = alpha c^2/(alpha^2 c^2 + sigma^2),
 
-    E[x0 | x_t]   = sum_n w_n m_n,                    m_n = p_n + k (x_t - alpha p_n), k = alpha c^2/(alpha^2 c^2 + sigma^2)
-    Var[x0 | x_t] = sum_n w_n (m_n - E)^2 + c^2 sigma^2/(alpha^2 c^2 + sigma^2)                     (entry by entry)
+    E[x0 | x_t]   = sum_n w_n m_n,   m_n = p_n + k (x_t - alpha p_n)
+    Var[x0 | x_t] = sum_n w_n (m_n - E)^2 + c^2 sigma^2/(alpha^2 c^2 + sigma^2)   (entry by entry)
 
-For bits, w_n is proportional to P(x_t | p_n). Its reverse step is the best that any factorised one can be: for
-continuous data the moment-matched normal law, for bits the exact probabilities of each bit.
+For bits, w_n is proportional to P(x_t | p_n). Its reverse step is the best that any factorised one can be:
+for continuous data the moment-matched normal law, for bits the exact probabilities of each bit.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def posterior_moments(support: Support, process: Any, x_t: Array, t: Any) -> tup
         alpha, sigma = process.alpha(level), process.sigma(level)
         total = jnp.maximum(alpha**2 * support.std**2 + sigma**2, jnp.finfo(x_t.dtype).tiny)
         gain = alpha * support.std**2 / total
-        # Distances, means and squares as matrix products: x and the points never meet in one [B, N, ...] array.
+        # Distances, means and squares as matrix products: no [B, N, ...] array of x and the points.
         flat = points.reshape(count, -1)
         linear = (alpha * x_t / total).reshape(len(x_t), -1) @ flat.T
         square = jnp.broadcast_to(alpha**2 / total, x_t.shape).reshape(len(x_t), -1) @ (flat**2).T
@@ -61,8 +62,9 @@ def exact(
 ) -> Objective:
     """The law of `support` as an objective: no parameters, a loss of 0, and `bind` gives its exact bound.
 
-    Gaussian reverse steps take the exact conditional variance, entry by entry (Bao et al., arXiv 2201.06503, eq. 7). grid,
-    decoder: as in `elbo`. Raises ValueError for a process with learned fields, or points that are not [N, T, ...].
+    Gaussian reverse steps take the exact conditional variance, entry by entry (Bao et al., arXiv 2201.06503,
+    eq. 7). grid, decoder: as in `elbo`. Raises ValueError for a process with learned fields, or points that
+    are not [N, T, ...].
     """
     if jnp.ndim(support.points) < 3:
         raise ValueError(f"support.points must be [N, T, ...], got shape {jnp.shape(support.points)}")

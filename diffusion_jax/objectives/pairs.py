@@ -1,7 +1,8 @@
 """How the bound's step is drawn: uniformly over the steps, or in proportion to their share of the loss.
 
-A law of steps is a `Pairs(init, draw, update)`: `init(n)` gives its state for n steps, `draw(state, u)` turns levels u in
-[0, 1) (uniform, or of low discrepancy) into step numbers and weights 1/p, and `update(state, index, loss)` learns.
+A law of steps is a `Pairs(init, draw, update)`: `init(n)` gives its state for n steps, `draw(state, u, n)`
+turns levels u in [0, 1) (uniform, or of low discrepancy) into step numbers and weights 1/p, and
+`update(state, index, loss)` learns.
 """
 
 from __future__ import annotations
@@ -15,7 +16,12 @@ from diffusion_jax.types import Array, PyTree
 
 
 class Pairs(NamedTuple):
-    """init: (n) -> state; draw: (state, u [#B, #T]) -> (index, 1/p), alike; update: (state, index, loss) -> state."""
+    """A law of steps.
+
+    init:   (n) -> state
+    draw:   (state, u [#B, #T], n) -> (index, 1/p), both shaped like u
+    update: (state, index, loss) -> state
+    """
 
     init: Callable[[int], PyTree]
     draw: Callable[[PyTree, Array, int], tuple[Array, Array]]
@@ -38,10 +44,10 @@ class _History(NamedTuple):
 
 
 def importance(kept: int = 10, floor: float = 1e-3) -> Pairs:
-    """p_k proportional to sqrt(mean of the last `kept` squared losses of step k), with a share `floor` of uniform.
+    """p_k proportional to sqrt(mean of the last `kept` squared losses of step k), a share `floor` uniform.
 
-    Improved DDPM (arXiv 2102.09672), section 3.3: uniform until every step has `kept` losses. Helps the bound, not the
-    hybrid loss. Raises ValueError unless kept >= 1 and 0 < floor <= 1.
+    Improved DDPM (arXiv 2102.09672), section 3.3: uniform until every step has `kept` losses. Helps the
+    bound, not the hybrid loss. Raises ValueError unless kept >= 1 and 0 < floor <= 1.
     """
     if kept < 1 or not 0 < floor <= 1:
         raise ValueError(f"need kept >= 1 and 0 < floor <= 1, got kept={kept}, floor={floor}")

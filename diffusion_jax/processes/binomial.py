@@ -1,4 +1,4 @@
-"""The binomial process of Sohl-Dickstein et al. 2015 (arXiv 1503.03585), table App.1: bits that are kept or redrawn.
+"""The binomial process of Sohl-Dickstein et al. 2015 (arXiv 1503.03585, table App.1): bits kept or redrawn.
 
 A bit survives to level t with probability keep(t) = 1 - t, else it is redrawn from the equilibrium p:
 
@@ -22,7 +22,7 @@ from diffusion_jax.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class Binomial:
-    """Independent bits, floats in {0, 1}; x0 may be a probability of a one. p: the equilibrium probability."""
+    """Independent bits, floats in {0, 1}; x0 may be a probability of a one, whose equilibrium is p."""
 
     p: float
 
@@ -50,7 +50,7 @@ class Binomial:
         return Bernoulli(safe_log(probabilities[..., 1]) - safe_log(probabilities[..., 0]))
 
     def reverse(self, x_t: Array, x0_hat: Array, t: Any, s: Any, variance: Array | None = None) -> Bernoulli:
-        """p(x_s | x_t): the posterior at the probability x0_hat. Raises ValueError where a variance is given."""
+        """p(x_s | x_t): the posterior at the probability x0_hat. Raises ValueError for a variance."""
         if variance is not None:
             raise ValueError("bits have no reverse variance: it is set by the probability x0_hat")
         return self.posterior(x_t, x0_hat, t, s)

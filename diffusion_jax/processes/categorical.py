@@ -1,9 +1,9 @@
-"""Categorical processes: one-hot floats [..., K] that are kept with probability 1 - t, else redrawn from an equilibrium pi.
+"""Categorical processes: one-hot floats [..., K] kept with probability 1 - t, else redrawn from a law pi.
 
     q(x_t | x_0) = (1 - t) x_0 + t pi,     q(x_t | x_s) = a x_s + (1 - a) pi,   a = (1 - t)/(1 - s)
 
-pi uniform: multinomial diffusion (Hoogeboom et al., arXiv 2102.05379). pi all on the last category: absorbing,
-the mask of D3PM (Austin et al., arXiv 2107.03006).
+pi uniform: multinomial diffusion (Hoogeboom et al., arXiv 2102.05379). pi all on the last category:
+absorbing, the mask of D3PM (Austin et al., arXiv 2107.03006).
 
 The reverse step for a probability x0 is the *mixture* of posteriors over the categories of x0,
 
@@ -30,8 +30,9 @@ from diffusion_jax.types import Array
 def mixture(x_t: Array, x0: Array, t: Array, s: Array, equilibrium: Array) -> Array:
     """Probabilities of x_s given x_t, for x0 distributed as given: [..., K].
 
-    x_t one-hot and x0 probabilities [..., K]; t, s broadcast to them; equilibrium [K]. Categories of x0 that are
-    impossible given x_t get weight 0 and the rest is renormalised; where none is left, x_s = x_t.
+    x_t one-hot and x0 probabilities [..., K]; t, s broadcast to them; equilibrium [K]. Categories of x0
+    that are impossible given x_t get weight 0 and the rest is renormalised; where none is left,
+    x_s = x_t.
     """
     equilibrium = equilibrium.reshape((1,) * (x_t.ndim - 1) + equilibrium.shape)
     here = (x_t * equilibrium).sum(-1, keepdims=True)
@@ -81,7 +82,7 @@ class CategoricalProcess:
     def reverse(
         self, x_t: Array, x0_hat: Array, t: Any, s: Any, variance: Array | None = None
     ) -> Categorical:
-        """p(x_s | x_t): the posterior at the probabilities x0_hat. Raises ValueError where a variance is given."""
+        """p(x_s | x_t): the posterior at the probabilities x0_hat. Raises ValueError for a variance."""
         if variance is not None:
             raise ValueError("categories have no reverse variance: it is set by the probabilities x0_hat")
         return self.posterior(x_t, x0_hat, t, s)

@@ -1,13 +1,13 @@
 """Variances of Gaussian reverse steps p(x_s | x_t) = N(mean, variance).
 
-A variance is made for a process, `small(process)`, and is a function `(x_t, t, s, raw=None) -> variance` that
-broadcasts against x_t; `raw`, shaped like x_t, is what the network says about it, None for the fixed ones. With
-q = ratio(s)/ratio(t), the two fixed ones are
+A variance is made for a process, `small(process)`, and is a function
+`(x_t, t, s, raw=None) -> variance` that broadcasts against x_t; `raw`, shaped like x_t, is what the
+network says about it, None for the fixed ones. With q = ratio(s)/ratio(t), the two fixed ones are
 
     small   sigma_s^2 (1 - q^2)     beta-tilde: the posterior's own, right for data that are one point
     large   sigma_t^2 (1 - q^2)     beta: the forward kernel's, right for normal data of unit variance
 
-DDPM (arXiv 2006.11239), section 3.2; the entropy bounds of Sohl-Dickstein et al. 2015 (arXiv 1503.03585), eq. 24.
+DDPM (arXiv 2006.11239), section 3.2; entropy bounds: Sohl-Dickstein et al. 2015 (arXiv 1503.03585), eq. 24.
 """
 
 from __future__ import annotations
@@ -77,9 +77,10 @@ def learned(process: Gaussian) -> Variance:
 def spread(process: Gaussian) -> Variance:
     """small + (d mean / d x0)^2 Var(x0 | x_t), the network giving the conditional variance of the clean data.
 
-    The exact moment-matched variance (Bao et al., arXiv 2201.06503, eq. 7) at any pair of levels, hence one
-    read-out for all grids. Var(x0 | x_t) = softplus(raw) r^2/(1 + r^2), r = sigma_t/alpha_t, whose factor is its value for normal data
-    of unit variance at softplus(raw) = 1. Raises ValueError where the network gives no variance part.
+    The exact moment-matched variance (Bao et al., arXiv 2201.06503, eq. 7) at any pair of levels, hence
+    one read-out for all grids. Var(x0 | x_t) = softplus(raw) r^2/(1 + r^2), r = sigma_t/alpha_t, whose
+    factor is its value for normal data of unit variance at softplus(raw) = 1. Raises ValueError where
+    the network gives no variance part.
     """
     posterior = small(process)
 
