@@ -15,7 +15,9 @@ from diffusion_jax.types import Array, Key, Sampler
 
 
 def class_agreement(
-    sampler: Sampler | Callable[..., Sampler], count: int = 500, grid: Any = None
+    sampler: Sampler | Callable[..., Sampler],
+    count: int = 500,
+    grid: Array | Callable[[Any], Array] | None = None,
 ) -> Evaluation:
     """The share of class-conditional samples to which a classifier trained on real data gives their class.
 
@@ -50,9 +52,9 @@ def class_agreement(
             method = fitted(sampler, bound)
             if grid is None:
                 return sample_bound(path_key, bound, x, method)
-            return sample(
-                path_key, bound.denoiser, method, x, grid(bound.process) if callable(grid) else grid
-            )
+            assert bound.denoiser is not None
+            times = grid(bound.process) if callable(grid) else grid
+            return sample(path_key, bound.denoiser, method, x, times)
 
         drawn = np.asarray(draw(key, jnp.asarray(wanted))).reshape(count, -1)
         share = float((machine.predict(drawn) == wanted).mean())

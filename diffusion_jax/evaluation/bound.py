@@ -2,12 +2,13 @@
 
 K = log-likelihood bound of an example in nats (higher is better), and from it
 
-    bits                  K / ln 2, the paper's unit (Sohl-Dickstein et al. 2015, arXiv 1503.03585, table 1)
-    K - L_null            gain over independent entries: the isotropic normal law, or the equilibrium of bits
-    bits/dim              log2(unit) - K / (D ln 2): negative log-likelihood of one grey value, for data of which one
-                          unit of x is `unit` grey levels (1 where the decoder gives probabilities of grey values)
+    bits         K / ln 2, the paper's unit (Sohl-Dickstein et al. 2015, arXiv 1503.03585, table 1)
+    K - L_null   gain over independent entries: the isotropic normal law, or the equilibrium of bits
+    bits/dim     log2(unit) - K / (D ln 2): negative log-likelihood of one grey value, for data of which
+                 one unit of x is `unit` grey levels (1 where the decoder gives probabilities of grey values)
 
-A density bound with the fixed kernel cannot exceed -D/2 log2(2 pi e beta_1), whatever the data, so beta_1 is always given.
+A density bound with the fixed kernel cannot exceed -D/2 log2(2 pi e beta_1), whatever the data, so beta_1
+is always given.
 """
 
 from __future__ import annotations
@@ -56,16 +57,18 @@ def bound_terms(
     Raises:
         ValueError: the bound lacks a part, `pairs` is less than 1, or `continuous` has no number of pairs.
     """
-    for part in ("process", "denoiser", "decoder", "times"):
-        if getattr(bound, part) is None:
-            raise ValueError(f"a bound needs its {part}; this one has none")
+    process, denoiser, decoder = bound.process, bound.denoiser, bound.decoder
+    if process is None or denoiser is None or decoder is None or bound.times is None:
+        parts = ("process", "denoiser", "decoder", "times")
+        absent = [part for part in parts if getattr(bound, part) is None]
+        raise ValueError(f"to evaluate a bound it needs {', '.join(parts)}; it lacks {absent}")
     if pairs is not None and pairs < 1:
         raise ValueError(f"pairs must be at least 1, got {pairs}")
     if continuous and (pairs is None or bound.variance is not None):
         raise ValueError(
             "the continuous bound needs `pairs`, a number of levels, and takes no reverse variance"
         )
-    process, times, decoder = bound.process, jnp.asarray(bound.times, x0.dtype), bound.decoder
+    times = jnp.asarray(bound.times, x0.dtype)
     count = times.shape[0] - 2
     calls = count if pairs is None else pairs
 
@@ -78,13 +81,13 @@ def bound_terms(
             if continuous:
                 t = times[-2] + (1 - times[-2]) * place
                 x_t = process.marginal(x0, t).sample(noise_key)
-                rate = continuous_rate(process, x0, bound.denoiser(x_t, t), t)
+                rate = continuous_rate(process, x0, denoiser(x_t, t), t)
                 return total + (1 - times[-2]) / count * rate, None
             index = jnp.minimum((place * count).astype(jnp.int32), count - 1)
         t, s = times[index], times[index + 1]
         x_t = process.marginal(x0, t).sample(noise_key)
         variance = None if bound.variance is None else bound.variance(x_t, t, s)
-        return total + pair_kl(process, x0, x_t, bound.denoiser(x_t, t), t, s, variance), None
+        return total + pair_kl(process, x0, x_t, denoiser(x_t, t), t, s, variance), None
 
     zero = jnp.zeros(x0.shape[:2], x0.dtype)
     total, _ = jax.lax.scan(pair, zero, jnp.arange(calls))
@@ -93,7 +96,7 @@ def bound_terms(
     else:
         t_1 = times[-2]
         x_1 = process.marginal(x0, t_1).sample(jax.random.fold_in(key, calls))
-        last = decoder.log_prob(x0, x_1, bound.denoiser(x_1, t_1) if decoder.learned else None)
+        last = decoder.log_prob(x0, x_1, denoiser(x_1, t_1) if decoder.learned else None)
     return Terms(prior_kl(process, x0), total * (count / calls), -last)
 
 
@@ -152,15 +155,17 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         lines = [
-            f"K        {self.bits:.4f} +- {self.bits_se:.4f} bits an example ({self.mean:.4f} nats, {self.count} examples)",
-            f"         {self.bits / self.dimensions:.4f} +- {self.bits_se / self.dimensions:.4f} bits a dimension, {self.dimensions} dimensions",
+            f"K        {self.bits:.4f} +- {self.bits_se:.4f} bits an example"
+            f" ({self.mean:.4f} nats, {self.count} examples)",
+            f"         {self.bits / self.dimensions:.4f} +- {self.bits_se / self.dimensions:.4f}"
+            f" bits a dimension, {self.dimensions} dimensions",
         ]
         if self.gain is not None and self.null is not None:
             lines.append(f"K-L_null {self.gain:.4f} bits an example (L_null {self.null / LN2:.4f})")
         if self.unit is not None:
             lines.append(
-                f"NLL      {self.bits_per_dim:.4f} +- {self.bits_se / self.dimensions:.4f} bits/dim of grey values"
-                f" = log2({self.unit:g}) - K/{self.dimensions}"
+                f"NLL      {self.bits_per_dim:.4f} +- {self.bits_se / self.dimensions:.4f} bits/dim"
+                f" of grey values = log2({self.unit:g}) - K/{self.dimensions}"
             )
         if self.beta_1 is not None:
             lines.append(f"beta_1   {self.beta_1:.3g}")
@@ -274,7 +279,7 @@ def evaluate_bound(
 
 
 def first_variance(bound: Bound) -> float | None:
-    """beta_1: sigma^2/(alpha^2 + sigma^2) at the grid's last level above 0; None where the process has no sigma."""
+    """beta_1 = sigma^2/(alpha^2 + sigma^2) at the grid's last level above 0; None without a sigma."""
     if not hasattr(bound.process, "sigma") or bound.times is None:
         return None
     t_1 = jnp.asarray(bound.times)[-2]

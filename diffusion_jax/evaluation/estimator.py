@@ -1,8 +1,8 @@
 """The variance of the one-level estimate of VDM's continuous bound, under two schedules with the same ends.
 
-The continuous bound depends on a schedule through its ends alone (Kingma et al., arXiv 2107.00630, section 5.1); the shape
-between them sets the variance of the estimate that training uses. Compared are the trained shape and the
-straight line in log-SNR, on the same network, the same data and the same draws.
+The continuous bound depends on a schedule through its ends alone (Kingma et al., arXiv 2107.00630,
+section 5.1); the shape between them sets the variance of the estimate that training uses. Compared are
+the trained shape and the straight line in log-SNR, on the same network, data and draws.
 """
 
 from __future__ import annotations
@@ -63,7 +63,8 @@ def straightened(bound: Bound) -> Bound:
 def _estimates(bound: Bound, batches: Any, key: Key, draws: int) -> np.ndarray:
     @jax.jit
     def once(key: Key, x0: Array) -> Array:
-        assert bound.denoiser is not None and bound.times is not None
+        assert bound.denoiser is not None
+        assert bound.times is not None
         first = bound.times[-2]
         level_key, noise_key = jax.random.split(key)
         t = first + (1 - first) * jax.random.uniform(level_key, (x0.shape[0], 1))

@@ -1,4 +1,4 @@
-"""Evaluations on a held-out split: the bound K, the ODE's likelihood, and what Gaussians reach on the same pixels."""
+"""Evaluations on a held-out split: the bound K, the ODE's likelihood, and what two Gaussians reach."""
 
 from __future__ import annotations
 
@@ -77,11 +77,13 @@ def ode_likelihood(
 
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
         bound = bind({})
+        denoiser = bound.denoiser
+        assert denoiser is not None
 
         @jax.jit
         def score(key: Key, x: Array) -> dict[str, Array]:
             value = log_likelihood(
-                key, bound.process, bound.denoiser, x, start=start, probes=probes, rtol=rtol, atol=atol
+                key, bound.process, denoiser, x, start=start, probes=probes, rtol=rtol, atol=atol
             )
             return {"nll": -value[None]}
 
@@ -96,8 +98,9 @@ def ode_likelihood(
 def gaussian_baselines(split: str = "test", patch: int = 8, batch_size: int = 512) -> Evaluation:
     """What two Gaussians reach on the same held-out pixels, fitted to the training split.
 
-    independent: one mean and variance for all entries. full covariance: a normal law of non-overlapping patches of
-    `patch` x `patch` pixels, all channels, one law for all places. Bits an example, as K is.
+    independent: one mean and variance for all entries. full: a normal law, with its full covariance, of
+    non-overlapping patches of `patch` x `patch` pixels, all channels, one law for all places. Bits an
+    example, as K is.
 
     Raises ValueError for data that are not images which `patch` divides.
     """
@@ -117,7 +120,8 @@ def gaussian_baselines(split: str = "test", patch: int = 8, batch_size: int = 51
             metrics[f"{name}_per_dim"] = metrics[name] / test[0].size
             metrics[f"{name}_per_dim_se"] = metrics[f"{name}_se"] / test[0].size
         text = "\n".join(
-            f"{name:12} {metrics[f'{name}_per_dim']:.4f} +- {metrics[f'{name}_per_dim_se']:.4f} bits a dimension"
+            f"{name:12} {metrics[f'{name}_per_dim']:.4f} +- {metrics[f'{name}_per_dim_se']:.4f}"
+            " bits a dimension"
             for name in ("independent", "full")
         )
         return Outcome(metrics, f"{text} (covariance of {patch}x{patch} patches)")
@@ -160,7 +164,7 @@ def _changed(bound: Bound, grid: Any, decoder: Any, variance: Any) -> Bound:
 
 
 def _null(bound: Bound, info: Any) -> Callable[[Array], Array] | None:
-    """The null law: the equilibrium of bits, N(0, 1) of standardised data; none for probabilities of grey values."""
+    """The null law: the equilibrium of bits, or N(0, 1); none where the decoder gives probabilities."""
     if info.kind != "continuous":
         return equilibrium_null(bound.process)
     return None if bound.decoder is not None and bound.decoder.discrete else normal_null(0.0, 1.0)

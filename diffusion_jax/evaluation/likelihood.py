@@ -1,14 +1,14 @@
 """Likelihood by the probability-flow ODE (Song et al., arXiv 2011.13456, section 4.3 and appendix D.2).
 
-The ODE dx/dt = f(x, t) of `sampling.ode` carries the law of the data at level `start` to that at level 1, where it is
-the prior's, so that
+The ODE dx/dt = f(x, t) of `sampling.ode` carries the law of the data at level `start` to that at
+level 1, where it is the prior's, so that
 
     log p(x at start) = log prior(x at 1) + integral from start to 1 of div f dt.
 
 The divergence is the trace of df/dx: exact by one derivative for each entry, or Hutchinson's estimate
-E_v v^T (df/dx) v with Rademacher probes v. The integral is diffrax's adaptive Tsitouras 5(4).
-The data are taken to be at level `start` as they are: grey values must have been dequantised, else the density has
-no finite limit as start falls.
+E_v v^T (df/dx) v with Rademacher probes v. The integral is diffrax's adaptive Tsitouras 5(4). The data
+are taken to be at level `start` as they are: grey values must have been dequantised, else the density
+has no finite limit as start falls.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def log_likelihood(
     atol: float = 1e-5,
     max_steps: int = 4096,
 ) -> Array:
-    """log-density of x [B, T, ...] in nats, an entry for each token: [B, T] (its sum over T is the example's).
+    """log-density of x [B, T, ...] in nats, an entry for each token: [B, T]; an example's is the sum over T.
 
     Args:
         key: of the probes.

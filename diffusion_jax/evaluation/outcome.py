@@ -1,8 +1,8 @@
 """What every evaluation is and gives.
 
 An evaluation is a component of the kind `evaluation`: a factory whose product is called as
-`(bind, dataset, key) -> Outcome`, with `bind(conditions) -> Bound` (what trained variables give for a batch of conditions,
-`{}` for none), a built data set and one key.
+`(bind, dataset, key) -> Outcome`, with `bind(conditions) -> Bound` (what trained variables give for a
+batch of conditions, `{}` for none), a built data set and one key.
 """
 
 from __future__ import annotations
