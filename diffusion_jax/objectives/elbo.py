@@ -138,7 +138,7 @@ def elbo(
         def reverse_variance(x: Array, t: Array, s: Array) -> Array:
             return variance(current)(x, t, s, raw)
 
-        def squared(x0_hat: Array) -> Array:
+        def noise_error() -> Array:
             if not isinstance(current, Gaussian):
                 raise ValueError(f"the error of the noise needs a Gaussian process, not {current!r}")
             snr = (current.alpha(t) / jnp.maximum(current.sigma(t), jnp.finfo(x0.dtype).tiny)) ** 2
@@ -167,7 +167,9 @@ def elbo(
             rest = rest - fixed_decoder.log_prob(x0, x_1, guess)
 
         part = divergence(x0_hat)
-        step = Step(divergence, x0_hat, squared, weight, rest / features)
+        step = Step(
+            part, lambda: divergence(jax.lax.stop_gradient(x0_hat)), noise_error, weight, rest / features
+        )
         metrics = {"nats_per_dim": jax.lax.stop_gradient(bound()(step))}
         state = variables.state
         if not continuous:

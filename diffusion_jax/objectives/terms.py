@@ -1,6 +1,6 @@
 """What of a bound is minimised: the bound itself, the unweighted squared error, or both.
 
-A term is a function `Step -> value [B, T]`. It sees the step's divergence as a function of x0_hat, so that it may detach the mean.
+A term is a function `Step -> value [B, T]`.
 """
 
 from __future__ import annotations
@@ -9,24 +9,22 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-
 from diffusion_jax.types import Array
 
 
 class Step(NamedTuple):
     """One drawn step of the bound, for a term to turn into a loss. All values are [B, T], per dimension.
 
-    divergence: (x0_hat) -> the step's part of -K, in nats, not yet weighted
-    x0_hat:     the denoiser's answer
-    error:      |eps - eps_hat|^2, the squared error of the noise (Gaussian processes)
-    weight:     1/p of the step: the number of pairs where they are drawn uniformly
-    rest:       prior and decoder terms that no network enters, in nats
+    part:     the step's part of -K, in nats, not yet weighted
+    detached: () -> the same, without gradient through the mean x0_hat
+    error:    () -> |eps - eps_hat|^2, the squared error of the noise; ValueError where there is none
+    weight:   1/p of the step: the number of pairs where they are drawn uniformly
+    rest:     prior and decoder terms that no network enters, in nats
     """
 
-    divergence: Callable[[Array], Array]
-    x0_hat: Array
-    error: Callable[[Array], Array]
+    part: Array
+    detached: Callable[[], Array]
+    error: Callable[[], Array]
     weight: Array
     rest: Array
 
@@ -36,12 +34,12 @@ Term = Callable[[Step], Array]
 
 def bound() -> Term:
     """The bound itself: an unbiased estimate of -K."""
-    return lambda step: step.weight * step.divergence(step.x0_hat) + step.rest
+    return lambda step: step.weight * step.part + step.rest
 
 
 def simple() -> Term:
     """L_simple: the squared error of the noise, unweighted. DDPM (arXiv 2006.11239), eq. 14. Gaussian only."""
-    return lambda step: step.error(step.x0_hat)
+    return lambda step: step.error()
 
 
 def hybrid(share: float = 0.001) -> Term:
@@ -51,12 +49,7 @@ def hybrid(share: float = 0.001) -> Term:
     """
     if share <= 0:
         raise ValueError(f"share must be positive, got {share}")
-
-    def term(step: Step) -> Array:
-        detached = step.divergence(jax.lax.stop_gradient(step.x0_hat))
-        return step.error(step.x0_hat) + share / math.log(2) * step.weight * detached
-
-    return term
+    return lambda step: step.error() + share / math.log(2) * step.weight * step.detached()
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {"bound": {}, "simple": {}, "hybrid": {}}

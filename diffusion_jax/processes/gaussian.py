@@ -38,6 +38,17 @@ def quotient(numerator: Any, denominator: Array, otherwise: float) -> Array:
     return jnp.where(regular, numerator / jnp.where(regular, denominator, 1.0), otherwise)
 
 
+def _share(alpha_t: Array, sigma_t: Array, alpha_s: Array, sigma_s: Array) -> tuple[Array, Array]:
+    """See `Gaussian.share`."""
+    q = quotient(alpha_t * sigma_s, alpha_s * sigma_t, 1.0)
+    return q, (1 - q) * (1 + q)
+
+
+def _finite(ratio: Array) -> Array:
+    """The ratio, cut past the end of every schedule where its square is still finite in float32."""
+    return jnp.minimum(ratio, 1e15)
+
+
 class Gaussian:
     """What all Gaussian processes share. Subclasses give `alpha`, `sigma` and `time`; levels have any shape."""
 
@@ -63,8 +74,7 @@ class Gaussian:
 
     def share(self, t: Array, s: Array) -> tuple[Array, Array]:
         """(q, 1 - q^2) with q = ratio(s)/ratio(t), s <= t; q = 1 where nothing moves. Shaped like t and s."""
-        q = quotient(self.alpha(t) * self.sigma(s), self.alpha(s) * self.sigma(t), 1.0)
-        return q, (1 - q) * (1 + q)
+        return _share(self.alpha(t), self.sigma(t), self.alpha(s), self.sigma(s))
 
     def prior(self, shape: tuple[int, ...]) -> Normal:
         """N(0, sigma(1)^2), the law that sampling starts from; a sample has `shape`."""
@@ -78,9 +88,10 @@ class Gaussian:
     def posterior(self, x_t: Array, x0: Array, t: Any, s: Any) -> Normal:
         """q(x_s | x_t, x_0) for s <= t, levels of a prefix shape of x_t. DDPM eq. 6-7."""
         t, s = expand(t, x_t), expand(s, x_t)
-        q, moved = self.share(t, s)
-        mean = q * quotient(self.sigma(s), self.sigma(t), 1.0) * x_t + self.alpha(s) * moved * x0
-        return Normal(mean, self.sigma(s) * safe_sqrt(moved))
+        alpha_t, sigma_t, alpha_s, sigma_s = self.alpha(t), self.sigma(t), self.alpha(s), self.sigma(s)
+        q, moved = _share(alpha_t, sigma_t, alpha_s, sigma_s)
+        mean = q * quotient(sigma_s, sigma_t, 1.0) * x_t + alpha_s * moved * x0
+        return Normal(mean, sigma_s * safe_sqrt(moved))
 
     def reverse(self, x_t: Array, x0_hat: Array, t: Any, s: Any, variance: Array | None = None) -> Normal:
         """p(x_s | x_t): the posterior at x0_hat; `variance`, broadcastable to x_t, replaces its variance."""
@@ -103,6 +114,7 @@ class _LinearVP(Gaussian):
         return safe_sqrt(-jnp.expm1(-self._integral(t)))
 
     def time(self, ratio: Array) -> Array:
+        ratio = _finite(ratio)
         integral = jnp.log1p(ratio**2)
         slope = self.beta_max - self.beta_min
         root = jnp.sqrt(self.beta_min**2 + 2 * slope * integral)
@@ -128,6 +140,7 @@ class _Cosine(Gaussian):
         return safe_sqrt(jnp.sin(step) * jnp.sin(step + 2 * a)) / math.cos(a)
 
     def time(self, ratio: Array) -> Array:
+        ratio = _finite(ratio)
         sin_a, cos_a = math.sin(self._unit * self.s), math.cos(self._unit * self.s)
         root = jnp.sqrt(ratio**2 + sin_a**2)
         difference = ratio**2 / (root + sin_a) / cos_a
@@ -161,6 +174,7 @@ class _Sigmoid(Gaussian):
         return safe_sqrt(gap / (2 * math.cosh(self.start / 2) * jnp.cosh(self._value(t) / 2)) / span)
 
     def time(self, ratio: Array) -> Array:
+        ratio = _finite(ratio)
         p = 1 / (1 + math.exp(-self.start))
         step = ratio**2 / (1 + ratio**2) * self._gap(self.end, self.start)
         climb = jnp.log1p(step / p) - jnp.log1p(-step / (1 - p))
@@ -224,7 +238,10 @@ class Tabulated(Gaussian):
         table = jnp.asarray(self.table, dtype=_precision(t))
         steps = table.shape[0]
         position = t * steps
-        inside = jnp.interp(position, jnp.arange(1, steps + 1, dtype=table.dtype), table)
+        # the steps are even: no search for the place, as interpolation would make
+        before = jnp.clip(jnp.floor(position), 1, max(steps - 1, 1))
+        low, high = (table[jnp.minimum(before.astype(jnp.int32) + i, steps) - 1] for i in (0, 1))
+        inside = low + (position - before) * (high - low)
         positive = position > 0
         below = jnp.where(positive, jnp.log(jnp.where(positive, position, 1.0)), -jnp.inf) + table[0]
         return jnp.where(position < 1, below, inside)
@@ -358,6 +375,7 @@ class FirstStep(Gaussian):
         return safe_sqrt(self._variance(t))
 
     def time(self, ratio: Array) -> Array:
+        ratio = _finite(ratio)
         variance = ratio**2 / (1 + ratio**2)
         first = 1 / self.steps
         later = first + (variance - self.beta_1) / (1 - self.beta_1) * (1 - first)

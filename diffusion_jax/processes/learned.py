@@ -1,7 +1,8 @@
 """Gaussian processes whose schedule is trained: betas (2015) and a monotone log-SNR (VDM).
 
 Both are pytrees. The fields that are trained are named by `learned_fields`; an objective keeps them in
-`params["process"]` and rebuilds the process with `dataclasses.replace`, so that a schedule is one more parameter.
+`params["process"]` and rebuilds the process with `dataclasses.replace`, so that a schedule is one more
+parameter.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ jax.tree_util.register_dataclass(LearnedBeta, data_fields=["raw"], meta_fields=[
 def learned_beta(steps: int = 40, beta_1: float = 1e-4, alpha_bar_end: float = 1e-3) -> Gaussian:
     """Trainable betas with beta_1 held fixed: gradient ascent on the bound with frozen noise.
 
-    Sohl-Dickstein et al. (arXiv 1503.03585), section 2.4.1 (without a fixed beta_1 the bound is maximised by a
-    degenerate first step). Training starts from a log-SNR that is linear in the step, from beta_1 to a final
-    alpha_bar_T of `alpha_bar_end`. Raises ValueError for steps < 2 or values outside (0, 1).
+    Sohl-Dickstein et al. (arXiv 1503.03585), section 2.4.1 (without a fixed beta_1 the bound is maximised by
+    a degenerate first step). Training starts from a log-SNR that is linear in the step, from beta_1 to a
+    final alpha_bar_T of `alpha_bar_end`. Raises ValueError for steps < 2 or values outside (0, 1).
     """
     if steps < 2:
         raise ValueError(f"learned betas need at least 2 steps, got {steps}")
@@ -92,7 +93,7 @@ class MonotoneLogSNR(Gaussian):
 
     def gamma(self, t: Array) -> Array:
         """-log SNR for t > 0, shaped like t."""
-        low, high = self._shape(jnp.zeros_like(t)), self._shape(jnp.ones_like(t))
+        low, high = self._shape(jnp.arange(2))
         return self.ends[0] + (self.ends[1] - self.ends[0]) * (self._shape(t) - low) / (high - low)
 
     def alpha(self, t: Array) -> Array:
@@ -125,9 +126,9 @@ jax.tree_util.register_dataclass(MonotoneLogSNR, data_fields=["ends", "inner"], 
 def vdm(gamma_min: float = -13.3, gamma_max: float = 7.0, hidden: int = 256) -> Gaussian:
     """VDM's learned monotone log-SNR; gamma = -log SNR starts linear between gamma_min and gamma_max.
 
-    Kingma et al. (arXiv 2107.00630), appendix H and I. The paper's gamma_max is 5; 7 keeps the prior's divergence below 1e-3
-    nats a dimension. The signal-to-noise ratio is finite just above t = 0, where data begin: a bound's t_1 lies there.
-    Raises ValueError unless gamma_min < gamma_max and hidden >= 1.
+    Kingma et al. (arXiv 2107.00630), appendix H and I. The paper's gamma_max is 5; 7 keeps the prior's
+    divergence below 1e-3 nats a dimension. The signal-to-noise ratio is finite just above t = 0, where data
+    begin: a bound's t_1 lies there. Raises ValueError unless gamma_min < gamma_max and hidden >= 1.
     """
     if gamma_min >= gamma_max or hidden < 1:
         raise ValueError(

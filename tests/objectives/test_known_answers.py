@@ -4,6 +4,7 @@ Expectations over normal data and noise are exact: the integrands are quadratic,
 of Gauss and Hermite that integrate x^2.
 """
 
+import dataclasses
 import math
 from functools import partial
 
@@ -12,14 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion_jax.evaluation.bound import equilibrium_null, evaluate_bound, normal_null
+from diffusion_jax.evaluation.bound import bound_terms, equilibrium_null, evaluate_bound, normal_null
 from diffusion_jax.levels import expand, token_sum
 from diffusion_jax.objectives.base import continuous_rate, pair_kl, prior_kl
 from diffusion_jax.objectives.exact import exact
 from diffusion_jax.processes import binomial, large, learned_beta, vdm, vp_2015, vp_cosine, vp_linear
 from diffusion_jax.sampling.decoders import fixed_kernel
 from diffusion_jax.sampling.grids import linear_grid
-from diffusion_jax.types import Support
+from diffusion_jax.types import Bound, Support
 
 pytestmark = pytest.mark.usefixtures("x64")
 
@@ -44,7 +45,7 @@ def pair_divergences(process, times, deviation, variance=None):
         x0, eps, spread = nodes(len(times) - 2)
         t, s = spread(times[:-2]), spread(times[1:-1])
         x_t, x0_hat = exact_estimate(process, deviation * x0, eps, t, deviation)
-        chosen = None if variance is None else variance(process)(None, x_t, t, s)
+        chosen = None if variance is None else variance(process)(x_t, t, s)
         return pair_kl(process, deviation * x0, x_t, x0_hat, t, s, chosen).reshape(-1, 4).mean(1)
 
     return np.asarray(divergences(times))
@@ -169,6 +170,31 @@ def test_the_bound_of_smaller_steps_is_tighter_and_ends_in_the_continuous_one():
     np.testing.assert_allclose((weight * rates(t)).sum(), limit, rtol=1e-4)
 
 
+def test_the_continuous_bound_depends_on_the_schedule_through_its_ends_only(key):
+    """Two inner shapes: the same value, and less spread for the one that is even in log-SNR."""
+    deviation, first, count = 0.7, 1e-4, 40_000
+    x0 = deviation * jax.random.normal(key, (count, 1, 1))
+    found = []
+    for height in (0.0, 30.0):
+        process = vdm(-6.0, 5.0, 4)
+        inner = {**process.inner, "height": height * jnp.array([1.0, 0.2, 0.0, 0.5])}
+        process = dataclasses.replace(process, inner=inner)
+
+        def denoiser(x, t, process=process):
+            alpha, sigma = expand(process.alpha(t), x), expand(process.sigma(t), x)
+            return alpha * deviation**2 / (alpha**2 * deviation**2 + sigma**2) * x
+
+        times = jnp.array([1.0, first, 0.0])
+        bound = Bound(process, denoiser, None, fixed_kernel(process, times), None, times)
+        terms = jax.jit(lambda key, bound=bound: bound_terms(key, bound, x0, pairs=1, continuous=True))
+        snr = np.exp(process.log_snr(jnp.array([first, 1.0])))
+        limit = 0.5 * np.log((1 + deviation**2 * snr[0]) / (1 + deviation**2 * snr[1]))
+        found.append(np.asarray(terms(key).pairs) / limit)
+    for value in found:
+        np.testing.assert_allclose(value.mean(), 1.0, atol=4 * value.std() / math.sqrt(count))
+    assert found[1].std() > 1.1 * found[0].std()
+
+
 def test_the_weight_of_the_noise_error_is_ddpms():
     """beta^2/(2 sigma^2 alpha (1 - alpha_bar)), DDPM eq. 12, for both of its fixed variances."""
     process, k = vp_linear(steps=1000), np.array([2, 300, 1000])
@@ -181,7 +207,7 @@ def test_the_weight_of_the_noise_error_is_ddpms():
     alpha_bar = np.cumprod(1 - beta)[k - 1]
     beta = beta[k - 1]
     for variance, sigma2 in ((None, None), (large, beta)):
-        chosen = None if variance is None else variance(process)(None, x_t, t, s)
+        chosen = None if variance is None else variance(process)(x_t, t, s)
         if sigma2 is None:
             sigma2 = np.asarray(process.posterior(x_t, x0, t, s).std[:, 0, 0]) ** 2
         gap = pair_kl(process, x0, x_t, x0_hat, t, s, chosen) - pair_kl(process, x0, x_t, x0, t, s, chosen)

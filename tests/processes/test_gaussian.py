@@ -1,5 +1,8 @@
 """Gaussian processes: the papers' schedules and numbers, and Bayes' rule done on a grid of points."""
 
+from functools import partial
+
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -162,6 +165,16 @@ def test_nothing_is_left_of_a_level_without_signal():
         law, wanted = process.posterior(x_1, x0, 1.0, 0.4), process.marginal(x0, 0.4)
         np.testing.assert_allclose(law.mean, wanted.mean, rtol=1e-12)
         np.testing.assert_allclose(law.std, wanted.std, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [vp_linear, vp_cosine, vp_sigmoid, vp_2015, partial(vp_2015, 1e-3, 10), flow, edm, learned_beta, vdm],
+    ids=lambda make: getattr(make, "__name__", "partial"),
+)
+def test_no_signal_at_all_is_the_end(make):
+    with jax.enable_x64(False):
+        np.testing.assert_allclose(make().time(jnp.array([jnp.inf, 1e30])), 1.0, rtol=1e-6)
 
 
 def test_impossible_schedules_are_refused():
