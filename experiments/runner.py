@@ -190,9 +190,10 @@ def sample(trained: Trained, workdir: Path) -> None:
 def drawn(
     trained: Trained, *, count: int, seed: int, sampler: Any, grid: Any = None, labels: bool = False
 ) -> Draws:
-    """Samples of a trained model; see `drawing.draw`. With `labels`, sample i is of class i modulo their number.
+    """Samples of a trained model; see `drawing.draw`.
 
-    Raises ValueError for labels of a data set without classes.
+    With `labels`, sample i is of class i modulo their number. Raises ValueError for labels of a data set
+    without classes.
     """
     classes = trained.plan.dataset.info.classes
     if labels and classes is None:

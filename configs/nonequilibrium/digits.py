@@ -2,12 +2,12 @@
 
     python -m experiments.train --config configs/nonequilibrium/digits.py --workdir runs/digits
 
-Under three minutes on two CPU cores. Half of the training samples hide their label, so that one network gives the bound
-without labels and draws digits of a class. Variants:
+Under three minutes on two CPU cores. Half of the training samples hide their label, so that one network
+gives the bound without labels and draws digits of a class. Variants:
 
     ladder   the same network's bound at T = 10 .. 1000 and in the limit (for the table)
-    vdm      VDM (arXiv 2107.00630): softmax decoder, continuous loss, learned log-SNR whose shape minimises the
-             variance of the estimate
+    vdm      VDM (arXiv 2107.00630): softmax decoder, continuous loss, learned log-SNR whose shape
+             minimises the variance of the estimate
     ode      dequantised data, for the likelihood of the probability-flow ODE
 
 The numbers to expect: `python -m experiments.tables nonequilibrium`.
