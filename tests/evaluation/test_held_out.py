@@ -41,7 +41,7 @@ def normal_bound(process, times, deviation=1.0):
 
 
 def test_the_bound_of_bits_and_its_gain():
-    """One sequence only: the exact reverse is deterministic, K = log p(x) of the chain = 0 up to its decoder."""
+    """One sequence only: the exact reverse is deterministic, and K is what the decoder costs."""
     x = np.tile(np.array([[[1.0, 0, 0, 1]]]), (3, 1, 1))
     objective = exact(Support(x[:1], 0.0), binomial(0.5), linear_grid(50), fixed_kernel)
     found = held_out_bound(copies=2, exhaustive=True)(
@@ -175,7 +175,7 @@ def test_a_clean_token_conditions_exactly_and_a_product_of_kernels_does_not():
     product = product_inpainting(TWO, known=(1.0, -1.0), count=1000)(
         lambda conditions: chain.bind({}, None, conditions), None, jax.random.key(0)
     ).metrics
-    # known from the start, x = 1 looks like more signal than it is at high noise: y follows too late or wrongly
+    # known from the start, x = 1 looks like more signal than it is at high noise: y goes astray
     assert product["x=1/wasserstein"] > 2 * exactly.metrics["x=1/wasserstein"]
     with pytest.raises(ValueError, match="points of the plane"):
         product_inpainting(Support(np.zeros((3, 1, 3)), 0.1))
