@@ -2,13 +2,14 @@
 
 With a grid 1 = t_T > ... > t_1 > t_0 = 0,
 
-    -log p(x_0) <= -K = KL( q(x_1 | x_0) || prior )                                                   prior
-                      + sum over pairs (t, s), s >= t_1, of E KL( q(x_s | x_t, x_0) || p(x_s | x_t) )   pairs
-                      - E log p(x_0 | x_{t_1})                                                          decoder
+    -log p(x_0) <= -K = KL( q(x_1 | x_0) || prior )                                       prior
+                      + sum over pairs of E KL( q(x_s | x_t, x_0) || p(x_s | x_t) )       pairs
+                      - E log p(x_0 | x_{t_1})                                            decoder
 
-With the fixed kernel as decoder this is eq. 14 of Sohl-Dickstein et al. 2015 (arXiv 1503.03585) in its general form
-(the entropies of the paper are the decoder's and the prior's terms in closed form); with the discretised Gaussian it is
-DDPM's (arXiv 2006.11239, eq. 5); with the softmax, VDM's (arXiv 2107.00630, eq. 11). Infinitely many pairs give VDM's
+where the pairs (t, s) are the neighbours of the grid with s >= t_1. With the fixed kernel as decoder this is
+eq. 14 of Sohl-Dickstein et al. 2015 (arXiv 1503.03585) in its general form (the entropies of the paper are
+the decoder's and the prior's terms in closed form); with the discretised Gaussian it is DDPM's (arXiv
+2006.11239, eq. 5); with the softmax, VDM's (arXiv 2107.00630, eq. 11). Infinitely many pairs give VDM's
 continuous loss (eq. 17),
 
     1/2 E_t [ d(-log SNR)/dt  SNR(t) |x_0 - x0_hat|^2 ].
@@ -64,19 +65,20 @@ def elbo(
     network:      linen module (x, noise, conditions, train) -> F
     process:      any process; the fields of a learned one are trained with the network
     grid:         [S + 1], falling from 1 to 0, S >= 2; or process -> grid
-    decoder:      (process, times) -> Decoder of the last step; one with an argument `variance` gets this objective's
+    decoder:      (process, times) -> Decoder of the last step; one that takes `variance` gets that below
     coefficients: process -> coefficients (preconditioning)
     variance:     process -> variance of Gaussian reverse steps (processes.variances)
     term:         what is minimised: `bound()` (default), `simple()`, `hybrid()`
     levels:       law of u in [0, 1], mapped to the steps, 0 to the cleanest; default one a sample, of low
                   discrepancy over the batch
     pairs:        `even()` (default) or `importance()`; the latter's histories are carried in `state`
-    continuous:   the limit of infinitely many pairs between t_1 and 1 (Gaussian; variance small). The grid then serves
-                  sampling and evaluation, and its t_1.
-    minimise_variance: train the fields named `inner` of a learned process to minimise the variance of the estimate
-                  (VDM, appendix I.2); its other fields stay on the bound
-    unlabelled:   the share of training samples whose label is hidden (-1), so that one network gives the bound
-                  without labels and draws with them
+    continuous:   the limit of infinitely many pairs between t_1 and 1 (Gaussian; variance small). The grid
+                  then serves sampling and evaluation, and its t_1.
+    minimise_variance:
+                  train the fields named `inner` of a learned process to minimise the variance of the
+                  estimate (VDM, appendix I.2); its other fields stay on the bound
+    unlabelled:   the share of training samples whose label is hidden (-1), so that one network gives the
+                  bound without labels and draws with them
 
     Raises ValueError for options that exclude each other.
     """

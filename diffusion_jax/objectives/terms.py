@@ -38,7 +38,7 @@ def bound() -> Term:
 
 
 def simple() -> Term:
-    """L_simple: the squared error of the noise, unweighted. DDPM (arXiv 2006.11239), eq. 14. Gaussian only."""
+    """L_simple: the squared error of the noise, unweighted; Gaussian. DDPM (arXiv 2006.11239), eq. 14."""
     return lambda step: step.error()
 
 

@@ -6,10 +6,10 @@ With ratio(t) = sigma(t)/alpha(t) and, for s <= t, q = ratio(s)/ratio(t) (so tha
     q(x_t | x_s)      = N( alpha_t/alpha_s x_s,                             sigma_t^2 (1 - q^2) )
 
 The two variances are DDPM's beta-tilde and beta (arXiv 2006.11239, eq. 7): the smallest and, for data of
-unit variance, the largest that a reverse step can need (Sohl-Dickstein et al. 2015, arXiv 1503.03585, eq. 24).
+unit variance, the largest that a reverse step can need (Sohl-Dickstein et al., arXiv 1503.03585, eq. 24).
 
-Schedules are written with expm1, log1p and arctan, so that float32 agrees with float64 to 1e-5 for ratios from 0.002 to 80.
-`time(ratio)` inverts `ratio(t)` and is clipped to [0, 1].
+Schedules are written with expm1, log1p and arctan, so that float32 agrees with float64 to 1e-5 for ratios
+from 0.002 to 80. `time(ratio)` inverts `ratio(t)` and is clipped to [0, 1].
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def _finite(ratio: Array) -> Array:
 
 
 class Gaussian:
-    """What all Gaussian processes share. Subclasses give `alpha`, `sigma` and `time`; levels have any shape."""
+    """What all Gaussian processes share. Subclasses give `alpha`, `sigma`, `time`; levels have any shape."""
 
     def alpha(self, t: Array) -> Array:
         """Signal scale at level t, shaped like t."""
@@ -123,7 +123,7 @@ class _LinearVP(Gaussian):
 
 @dataclasses.dataclass(frozen=True)
 class _Cosine(Gaussian):
-    """alpha = cos(b)/cos(a) with b = a + u t, u = pi/2/(1 + s), a = u s; sigma^2 = sin(b - a) sin(b + a)/cos(a)^2."""
+    """alpha = cos(b)/cos(a), sigma^2 = sin(u t) sin(b + a)/cos(a)^2, a = u s, b = a + u t, u = pi/2/(1+s)."""
 
     s: float
 
@@ -150,7 +150,7 @@ class _Cosine(Gaussian):
 
 @dataclasses.dataclass(frozen=True)
 class _Sigmoid(Gaussian):
-    """sigma^2 = (S(v) - S(start)) / (S(end) - S(start)), S the logistic function, v = start + (end - start) t."""
+    """sigma^2 = (S(v) - S(start))/(S(end) - S(start)), S logistic, v = start + (end - start) t."""
 
     start: float
     end: float
@@ -337,9 +337,10 @@ def vp_sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Gauss
 def vp_2015(beta_1: float | None = None, steps: int | None = None) -> Gaussian:
     """alpha^2 = 1 - t: the limit of beta_k = 1/(T - k + 1), for which alpha_bar_k = 1 - k/T at any T.
 
-    Sohl-Dickstein et al. (arXiv 1503.03585), section 2.4.1; T is only the grid. With `beta_1` the first step of a grid of
-    `steps` steps gets this variance and the other betas stay: the paper keeps beta_1 a small constant. Its derivatives at t = 1
-    are infinite, so that ODE samplers in t need another process; ddim and ancestral do not.
+    Sohl-Dickstein et al. (arXiv 1503.03585), section 2.4.1; T is only the grid. With `beta_1` the first step
+    of a grid of `steps` steps gets this variance and the other betas stay: the paper keeps beta_1 a small
+    constant. The derivatives at t = 1 are infinite, so that ODE samplers in t need another process; ddim and
+    ancestral do not.
     """
     _check_steps(steps)
     if (beta_1 is None) != (steps is None):
@@ -355,7 +356,7 @@ def vp_2015(beta_1: float | None = None, steps: int | None = None) -> Gaussian:
 
 @dataclasses.dataclass(frozen=True)
 class FirstStep(Gaussian):
-    """beta_1 on the first step, then beta_k = 1/(T - k + 1): alpha^2 = (1 - beta_1)(1 - t)/(1 - 1/T) for t >= 1/T."""
+    """beta_1, then beta_k = 1/(T - k + 1): alpha^2 = (1 - beta_1)(1 - t)/(1 - 1/T) for t >= 1/T."""
 
     beta_1: float
     steps: int
@@ -388,7 +389,7 @@ def edm(sigma_max: float = 80.0) -> Gaussian:
 
 
 def ve(sigma_max: float = 100.0) -> Gaussian:
-    """alpha = 1, sigma = sigma_max sqrt(t): Brownian motion. Karras et al. (arXiv 2206.00364), table 1, column VE."""
+    """alpha = 1, sigma = sigma_max sqrt(t): Brownian motion. Karras et al. (arXiv 2206.00364), VE."""
     return _exploding(sigma_max, 0.5)
 
 
