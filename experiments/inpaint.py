@@ -1,13 +1,11 @@
-"""Fills holes in held-out images, or takes noise off them, by the products of Sohl-Dickstein et al. (arXiv
-1503.03585).
+"""Fills holes in held-out images, or takes noise off them, by products of kernels (arXiv 1503.03585).
 
     python -m experiments.inpaint --workdir runs/digits --hole left --fills 4
     python -m experiments.inpaint --workdir runs/dead_leaves --noise 1.0
 
-The model's reverse kernels are multiplied by a delta on the known pixels, or by a Gaussian around the
-noisy image
-(section 2.5). Each kernel is exact, the chain is not. Writes OUT.npz and OUT.png: a row for each image,
-with the image, what the method is given, and its answers.
+The model's reverse kernels are multiplied by a delta on the known pixels, or by a Gaussian around the noisy
+image (Sohl-Dickstein et al. 2015, section 2.5). Each kernel is exact, the chain is not. Writes OUT.npz and
+OUT.png: a row for each image, with the image, what the method is given, and its answers.
 """
 
 from __future__ import annotations
@@ -61,7 +59,7 @@ def repair(
     else:
         known = np.zeros_like(images, bool)
         given = images + noise * np.asarray(jax.random.normal(noise_key, images.shape))
-    bound = trained.bound
+    bound = trained.given({})
 
     @jax.jit
     def fill(key: jax.Array, target: Array) -> Array:
