@@ -31,7 +31,7 @@ VARIANTS = {
         "objective.grid.steps": 6,
         "training.steps": 4,
         "training.batch_size": 4,
-        "training.steps_per_call": 2,
+        "training.steps_per_call": 1,
         "training.log_every": 2,
         "training.checkpoint_every": 2,
         "evaluation.bound.batch_size": 4,

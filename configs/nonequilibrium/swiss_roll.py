@@ -8,7 +8,7 @@ x_t. Variants:
     log_snr         levels linear in log-SNR, beta_1 = 1e-4
     learned         trained betas, beta_1 = 1e-4, from that start
     paper_1e4       the paper's schedule at beta_1 = 1e-4, to compare with these
-    fixed_variance  the posterior's own variance instead of a learned one
+    fixed_variance  the forward kernel's variance (DDPM's beta) instead of a learned one
     rbf             the paper's network: 16 normalised radial basis functions, a read-out for each step
     exact           the exact denoiser of the law of the data: the limit; exact_log_snr for log_snr
     inpainting      the exact denoiser, T = 500; the paper's inpainting of the second coordinate
@@ -60,7 +60,7 @@ VARIANTS = {
     },
     "learned": {"objective.process": {"name": "learned_beta", "steps": 40, "beta_1": 1e-4}},
     "paper_1e4": {"objective.process.beta_1": 1e-4},
-    "fixed_variance": {"objective.variance": "small", "objective.network.outputs": 1},
+    "fixed_variance": {"objective.variance": "large", "objective.network.outputs": 1},
     "rbf": {
         "objective.network": {"name": "rbf", "units": 16, "steps": 40, "outputs": 2},
         "objective.coefficients": {"name": "timed", "coefficients": "edm"},

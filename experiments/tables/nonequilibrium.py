@@ -213,7 +213,7 @@ ROWS = (
         "bound/bits",
         "bits",
         limit=("swiss_roll_exact_t40_b3", "bound/bits"),
-        note="the posterior's own variance: what the learned one gains",
+        note="the forward kernel's variance, beta: what the learned one gains",
     ),
     Row(
         "Swiss roll, K; T = 40, beta_1 = 0.001, the paper's network",
