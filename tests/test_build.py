@@ -5,11 +5,16 @@ import subprocess
 import sys
 import textwrap
 
+import jax
+import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import pytest
 
 from diffusion_jax import build as building
 from diffusion_jax.build import available, build, example
+from diffusion_jax.training import loop
+from diffusion_jax.training.state import variables
 
 MODULES = {
     "wheels/__init__.py": "",
@@ -230,3 +235,27 @@ def test_scanning_every_kind_imports_no_heavy_dependency():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
     assert run.stdout.split() == []
+
+
+def test_a_finished_run_is_built_from_its_folder(tmp_path, key):
+    config = {"objective": example("objective", "elbo"), "optimizer": example("optimizer", "sgd")}
+    objective = build("objective", config["objective"])
+    data = build("data", {"name": "swiss_roll", "train": 16, "test": 8, "data_dir": str(tmp_path / "data")})
+    state = loop.train(
+        objective,
+        data.iterator("train", 8, seed=0),
+        build("optimizer", config["optimizer"]),
+        workdir=tmp_path / "run",
+        config=config,
+        seed=0,
+        steps=2,
+        batch_size=8,
+        ema=0.5,
+    )
+    x, t = jax.random.normal(key, (3, 1, 2)), jnp.asarray(0.5)
+    for ema in (True, False):
+        bound = build("objective", {"run": str(tmp_path / "run"), "ema": ema})
+        wanted = objective.bind(variables(state, ema), key, {})
+        np.testing.assert_allclose(bound.denoiser(x, t), wanted.denoiser(x, t), rtol=1e-6)
+    with pytest.raises(FileNotFoundError, match="not the folder of a run"):
+        build("objective", {"run": str(tmp_path / "nowhere")})
