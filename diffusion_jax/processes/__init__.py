@@ -2,7 +2,8 @@
 
 from diffusion_jax.processes.binomial import binomial
 from diffusion_jax.processes.categorical import categorical
-from diffusion_jax.processes.gaussian import (
+from diffusion_jax.processes.learned import learned_beta, vdm
+from diffusion_jax.processes.schedules import (
     edm,
     flow,
     ve,
@@ -11,7 +12,6 @@ from diffusion_jax.processes.gaussian import (
     vp_linear,
     vp_sigmoid,
 )
-from diffusion_jax.processes.learned import learned_beta, vdm
 from diffusion_jax.processes.variances import large, learned, small
 
 __all__ = [

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.processes.gaussian import Gaussian, Tabulated, _root_sigmoid
+from diffusion_jax.processes.gaussian import Gaussian, root_sigmoid
+from diffusion_jax.processes.tabulated import Tabulated
 from diffusion_jax.types import Array
 
 
@@ -97,10 +98,10 @@ class MonotoneLogSNR(Gaussian):
         return self.ends[0] + (self.ends[1] - self.ends[0]) * (self._shape(t) - low) / (high - low)
 
     def alpha(self, t: Array) -> Array:
-        return jnp.where(t > 0, _root_sigmoid(-self.gamma(t)), 1.0)
+        return jnp.where(t > 0, root_sigmoid(-self.gamma(t)), 1.0)
 
     def sigma(self, t: Array) -> Array:
-        return jnp.where(t > 0, _root_sigmoid(self.gamma(t)), 0.0)
+        return jnp.where(t > 0, root_sigmoid(self.gamma(t)), 0.0)
 
     def log_snr(self, t: Array) -> Array:
         return jnp.where(t > 0, -self.gamma(t), jnp.inf)

@@ -8,9 +8,9 @@ from scipy import stats
 
 from diffusion_jax.build import available, build, example
 from diffusion_jax.laws import Normal
+from diffusion_jax.processes import edm, vp_2015, vp_cosine
 from diffusion_jax.processes.binomial import binomial
 from diffusion_jax.processes.categorical import categorical
-from diffusion_jax.processes.gaussian import edm, vp_2015, vp_cosine
 from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel, softmax
 from diffusion_jax.sampling.grids import linear_grid, log_snr_grid
 from diffusion_jax.sampling.products import delta

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.levels import canonical
-from diffusion_jax.processes.gaussian import edm, ve, vp_linear
+from diffusion_jax.processes import edm, ve, vp_linear
 from diffusion_jax.sampling.euler import euler
 from diffusion_jax.sampling.grids import exponential_grid, karras_grid
 from diffusion_jax.sampling.heun import heun

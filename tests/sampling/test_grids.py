@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from diffusion_jax.build import available, build, example
+from diffusion_jax.processes import edm, flow, vp_2015, vp_cosine, vp_linear
 from diffusion_jax.processes.binomial import binomial
-from diffusion_jax.processes.gaussian import edm, flow, vp_2015, vp_cosine, vp_linear
 from diffusion_jax.sampling.grids import (
     cosine_grid,
     exponential_grid,

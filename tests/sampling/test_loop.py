@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.levels import normal
-from diffusion_jax.processes.gaussian import edm, vp_2015, vp_cosine
+from diffusion_jax.processes import edm, vp_2015, vp_cosine
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel
 from diffusion_jax.sampling.euler import euler

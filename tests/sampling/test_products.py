@@ -7,8 +7,8 @@ import pytest
 from scipy import stats
 
 from diffusion_jax.laws import Bernoulli, Categorical, Normal
+from diffusion_jax.processes import vp_2015, vp_cosine
 from diffusion_jax.processes.binomial import binomial
-from diffusion_jax.processes.gaussian import vp_2015, vp_cosine
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.grids import linear_grid
 from diffusion_jax.sampling.loop import sample

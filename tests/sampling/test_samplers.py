@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from diffusion_jax.build import available, build, example
+from diffusion_jax.processes import edm, flow, ve, vp_2015, vp_cosine, vp_linear, vp_sigmoid
 from diffusion_jax.processes.binomial import binomial
 from diffusion_jax.processes.categorical import categorical
-from diffusion_jax.processes.gaussian import edm, flow, ve, vp_2015, vp_cosine, vp_linear, vp_sigmoid
 from diffusion_jax.processes.learned import vdm
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.ddim import ddim

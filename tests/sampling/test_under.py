@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffusion_jax.processes import edm, flow, ve, vp_2015, vp_cosine, vp_linear
 from diffusion_jax.processes.binomial import binomial
-from diffusion_jax.processes.gaussian import edm, flow, ve, vp_2015, vp_cosine, vp_linear
 from diffusion_jax.sampling.grids import karras_grid
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.loop import sample
