@@ -7,6 +7,7 @@ x_t. Variants:
 
     log_snr         levels linear in log-SNR, beta_1 = 1e-4
     learned         trained betas, beta_1 = 1e-4, from that start
+    many_steps      for grids of T = 1000: steps drawn by importance, twice the training
     paper_1e4       the paper's schedule at beta_1 = 1e-4, to compare with these
     fixed_variance  the forward kernel's variance (DDPM's beta) instead of a learned one
     rbf             the paper's network: 16 normalised radial basis functions, a read-out for each step
@@ -25,6 +26,16 @@ _SIGMA_1E4 = 0.0100005  # sqrt(beta_1/(1 - beta_1)) at beta_1 = 1e-4
 _SIGMA_END = 31.607  # alpha_bar = 1e-3
 
 _LOG_SNR = {"name": "log_snr_grid", "steps": 40, "sigma_min": _SIGMA_1E4, "sigma_max": _SIGMA_END}
+
+_OBJECTIVE = {
+    "name": "elbo",
+    "process": {"name": "vp_2015", "beta_1": 1e-3, "steps": 40},
+    "network": {"name": "mlp", "width": 128, "depth": 3, "outputs": 2},
+    "grid": {"name": "linear_grid", "steps": 40},
+    "decoder": "fixed_kernel",
+    "coefficients": {"name": "edm", "sigma_data": 1.0},
+    "variance": "spread",
+}
 
 _EXACT = {
     "objective": {
@@ -59,6 +70,12 @@ VARIANTS = {
         "objective.grid": _LOG_SNR,
     },
     "learned": {"objective.process": {"name": "learned_beta", "steps": 40, "beta_1": 1e-4}},
+    "many_steps": {
+        "objective": {**_OBJECTIVE, "pairs": "importance"},
+        "evaluation": {"bound": {"name": "held_out_bound", "batch_size": 5000}},
+        "optimizer.decay_steps": 5000,
+        "training.steps": 5000,
+    },
     "paper_1e4": {"objective.process.beta_1": 1e-4},
     "fixed_variance": {"objective.variance": "large", "objective.network.outputs": 1},
     "rbf": {
@@ -105,15 +122,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config = {
         "seed": 0,
         "data": {"name": "swiss_roll", "train": 20_000, "test": 20_000},
-        "objective": {
-            "name": "elbo",
-            "process": {"name": "vp_2015", "beta_1": 1e-3, "steps": 40},
-            "network": {"name": "mlp", "width": 128, "depth": 3, "outputs": 2},
-            "grid": {"name": "linear_grid", "steps": 40},
-            "decoder": "fixed_kernel",
-            "coefficients": {"name": "edm", "sigma_data": 1.0},
-            "variance": "spread",
-        },
+        "objective": _OBJECTIVE,
         "optimizer": {"name": "adam", "learning_rate": 2e-3, "decay_steps": 2500, "clip": 1.0},
         "ema": 0.999,
         "init_from": None,

@@ -33,7 +33,11 @@ RUNS = (
     Run("heartbeat_exact", f"{_HEARTBEAT}:exact"),
     Run("heartbeat_exact_t100", f"{_HEARTBEAT}:exact,steps100"),
     *(
-        Run(f"swiss_roll_{name}", _SWISS, _schedule(*given) if name != "t40_b3" else {})
+        Run(
+            f"swiss_roll_{name}",
+            _SWISS if given[0] == 40 else f"{_SWISS}:many_steps",
+            _schedule(*given) if name != "t40_b3" else {},
+        )
         for name, given in _SCHEDULES.items()
     ),
     *(
