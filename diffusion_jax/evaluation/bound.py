@@ -186,6 +186,7 @@ def collect(
     null: Callable[[Array], Array] | None = None,
     beta_1: float | None = None,
     exhaustive: bool = False,
+    size: Callable[[Array], int] = lambda x: x[0].size,
 ) -> Report:
     """One pass over `batches`, every example counted once (rows and tokens masked out count nothing).
 
@@ -199,6 +200,7 @@ def collect(
         beta_1: noise variance of the last step, reported alongside.
         exhaustive: the examples are all there are, not a sample of a law: the standard error is that of the
             copies alone (there must be two or more), else that of the mean over examples.
+        size: (x) -> how many dimensions an example has, for figures a dimension; by default its entries.
 
     Raises:
         ValueError: no example was seen, or a bound is not finite (the message names the example).
@@ -211,7 +213,7 @@ def collect(
         x = jnp.asarray(batch["x"])
         mask = np.asarray(batch.get("mask", np.ones(x.shape[:2])), np.float64)
         rows = mask.sum(1) > 0
-        dimensions = x[0].size
+        dimensions = size(x)
         values = {name: np.asarray(v, np.float64) for name, v in score(jax.random.fold_in(key, i), x).items()}
         per_example = {name: np.where(mask > 0, v, 0.0).sum(2)[:, rows] for name, v in values.items()}
         for name, value in per_example.items():
@@ -273,8 +275,19 @@ def evaluate_bound(
         terms = bound_terms(key, bound, jnp.tile(x, (copies,) + (1,) * (x.ndim - 1)), pairs, continuous)
         return {name: value.reshape(copies, *x.shape[:2]) for name, value in terms._asdict().items()}
 
+    def size(x: Array) -> int:
+        """A one-hot vector is one dimension."""
+        return bound.process.prior(x.shape).entropy()[0].size
+
     return collect(
-        score, batches, key, unit=unit, null=null, beta_1=first_variance(bound), exhaustive=exhaustive
+        score,
+        batches,
+        key,
+        unit=unit,
+        null=null,
+        beta_1=first_variance(bound),
+        exhaustive=exhaustive,
+        size=size,
     )
 
 

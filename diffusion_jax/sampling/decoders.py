@@ -7,6 +7,8 @@ r"""Decoders: the last step t_1 -> 0 of a bound, where p(x0 | x_1) meets the dat
                         continuous data.
 `discretised_gaussian`  the mass that N(x0_hat, variance) gives the bin of a grey value; bins are
                         2/(levels - 1) wide, the outer two open. DDPM (arXiv 2006.11239), equation 13.
+`reverse_kernel`        for bits and categories: the reverse step to level 0 at the denoiser's probabilities,
+                        as in D3PM (arXiv 2107.03006), equation 1; what absorbing processes need.
 `softmax`               a categorical law over all grey values with logits -(x_1/alpha_1 - x_v)^2 / (2 r_1^2),
                         r_1 = sigma_1/alpha_1, no network. VDM (arXiv 2107.00630).
 
@@ -39,7 +41,7 @@ def fixed_kernel(
     """The forward kernel of the first step used backwards, for every process; `expected` is in closed form.
 
     In an absorbing categorical process it returns masks for masks, so that data without masks have
-    log-probability near -inf; that family needs its learned last step.
+    log-probability near -inf; that family needs `reverse_kernel`.
 
     Args:
         process: any process.
@@ -77,6 +79,37 @@ def fixed_kernel(
         return token_sum(-0.5 * square - jnp.log(sigma) - 0.5 * LOG_2PI)
 
     return Decoder(log_prob, sample, expected if factor is None else None)
+
+
+def reverse_kernel(process: Any, times: Array, draw: Draw = normal) -> Decoder:
+    """p(x0 | x_1): the reverse step from t_1 to 0 at the denoiser's probabilities. Bits and categories.
+
+    Args:
+        process: binomial or categorical.
+        times: [S+1], the grid of the bound.
+        draw: (key, x) -> standard normal noise like x.
+
+    Raises TypeError for a Gaussian process, whose reverse step to level 0 is a point.
+    """
+    if isinstance(process, Gaussian):
+        raise TypeError(
+            f"reverse_kernel is for bits and categories; for {process!r} there are fixed_kernel, "
+            "discretised_gaussian and softmax"
+        )
+    t_1 = _first_level(times)
+
+    def kernel(x_1: Array, x0_hat: Array | None) -> Any:
+        if x0_hat is None:
+            raise ValueError("reverse_kernel decodes with the denoiser's probabilities: x0_hat is None")
+        return process.reverse(x_1, x0_hat, t_1, jnp.zeros_like(t_1))
+
+    def log_prob(x0: Array, x_1: Array, x0_hat: Array | None) -> Array:
+        return token_sum(kernel(x_1, x0_hat).log_prob(x0))
+
+    def sample(key: Key, x_1: Array, x0_hat: Array | None) -> Array:
+        return kernel(x_1, x0_hat).sample(key, draw)
+
+    return Decoder(log_prob, sample, learned=True)
 
 
 def discretised_gaussian(
@@ -207,6 +240,7 @@ def _check_levels(levels: int) -> None:
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
+    "reverse_kernel": {"process": "binomial", "times": [1.0, 0.5, 0.01, 0.0]},
     "fixed_kernel": {"process": "vp_cosine", "times": [1.0, 0.5, 0.01, 0.0]},
     "discretised_gaussian": {"process": "vp_cosine", "times": [1.0, 0.5, 0.01, 0.0], "levels": 17},
     "softmax": {"process": "vp_cosine", "times": [1.0, 0.5, 0.01, 0.0], "levels": 17},
