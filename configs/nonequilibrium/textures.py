@@ -28,6 +28,8 @@ VARIANTS = {
     },
     "small": {"objective.network.width": 16, "training.steps": 300},
     "paper": {
+        "training.steps": 400,
+        "optimizer.decay_steps": 400,
         "objective.network": {
             "name": "multiscale",
             "scales": 3,
