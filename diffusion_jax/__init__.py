@@ -30,7 +30,7 @@ from diffusion_jax.processes import (
 )
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.ddim import ddim
-from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel, softmax
+from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel, reverse_kernel, softmax
 from diffusion_jax.sampling.euler import euler
 from diffusion_jax.sampling.grids import (
     cosine_grid,
@@ -115,6 +115,7 @@ __all__ = [
     "objectives",
     "precondition",
     "preconditioning",
+    "reverse_kernel",
     "sample",
     "sample_bound",
     "sample_path",
