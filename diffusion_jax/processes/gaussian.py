@@ -40,7 +40,7 @@ def _share(alpha_t: Array, sigma_t: Array, alpha_s: Array, sigma_s: Array) -> tu
     return q, (1 - q) * (1 + q)
 
 
-def finite(ratio: Array) -> Array:
+def capped(ratio: Array) -> Array:
     """The ratio, cut past the end of every schedule where its square is still finite in float32."""
     return jnp.minimum(ratio, 1e15)
 

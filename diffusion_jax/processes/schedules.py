@@ -13,7 +13,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.processes.gaussian import Gaussian, finite, quotient, safe_sqrt
+from diffusion_jax.processes.gaussian import Gaussian, capped, quotient, safe_sqrt
 from diffusion_jax.processes.tabulated import FirstStep, from_betas
 from diffusion_jax.types import Array
 
@@ -33,7 +33,7 @@ class _LinearVP(Gaussian):
         return safe_sqrt(-jnp.expm1(-self._integral(t)))
 
     def time(self, ratio: Array) -> Array:
-        ratio = finite(ratio)
+        ratio = capped(ratio)
         integral = jnp.log1p(ratio**2)
         slope = self.beta_max - self.beta_min
         root = jnp.sqrt(self.beta_min**2 + 2 * slope * integral)
@@ -59,7 +59,7 @@ class _Cosine(Gaussian):
         return safe_sqrt(jnp.sin(step) * jnp.sin(step + 2 * a)) / math.cos(a)
 
     def time(self, ratio: Array) -> Array:
-        ratio = finite(ratio)
+        ratio = capped(ratio)
         sin_a, cos_a = math.sin(self._unit * self.s), math.cos(self._unit * self.s)
         root = jnp.sqrt(ratio**2 + sin_a**2)
         difference = ratio**2 / (root + sin_a) / cos_a
@@ -93,7 +93,7 @@ class _Sigmoid(Gaussian):
         return safe_sqrt(gap / (2 * math.cosh(self.start / 2) * jnp.cosh(self._value(t) / 2)) / span)
 
     def time(self, ratio: Array) -> Array:
-        ratio = finite(ratio)
+        ratio = capped(ratio)
         p = 1 / (1 + math.exp(-self.start))
         step = ratio**2 / (1 + ratio**2) * self._gap(self.end, self.start)
         climb = jnp.log1p(step / p) - jnp.log1p(-step / (1 - p))

@@ -8,7 +8,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.processes.gaussian import Gaussian, finite, root_sigmoid, safe_sqrt
+from diffusion_jax.processes.gaussian import Gaussian, capped, root_sigmoid, safe_sqrt
 from diffusion_jax.types import Array
 
 
@@ -60,6 +60,8 @@ def _precision(x: Array) -> Any:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class FromBetas(Tabulated):
+    """The discrete chain of fixed betas, [T]: alpha^2 at k/T is the product of (1 - beta_j), j <= k."""
+
     betas: np.ndarray
 
     @property
@@ -95,7 +97,7 @@ class FirstStep(Gaussian):
         return safe_sqrt(self._variance(t))
 
     def time(self, ratio: Array) -> Array:
-        ratio = finite(ratio)
+        ratio = capped(ratio)
         variance = ratio**2 / (1 + ratio**2)
         first = 1 / self.steps
         later = first + (variance - self.beta_1) / (1 - self.beta_1) * (1 - first)
