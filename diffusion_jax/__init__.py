@@ -48,7 +48,7 @@ from diffusion_jax.sampling.products import (
     gaussian_factor,
     smooth,
 )
-from diffusion_jax.sampling.under import under
+from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.types import (
     Array,
     Batch,

@@ -36,7 +36,6 @@ KINDS: dict[str, str] = {
     "term": "diffusion_jax.objectives.terms",
     "pairs": "diffusion_jax.objectives.pairs",
     "sampler": "diffusion_jax.sampling",
-    "transform": "diffusion_jax.sampling",
     "decoder": "diffusion_jax.sampling.decoders",
     "grid": "diffusion_jax.sampling.grids",
     "data": "diffusion_jax.data",

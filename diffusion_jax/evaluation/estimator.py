@@ -18,7 +18,7 @@ import numpy as np
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.objectives.base import continuous_rate
 from diffusion_jax.processes.learned import MonotoneLogSNR
-from diffusion_jax.sampling.under import under
+from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.types import Array, Bound, Key
 
 

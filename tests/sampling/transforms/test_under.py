@@ -10,7 +10,7 @@ from diffusion_jax.processes.binomial import binomial
 from diffusion_jax.sampling.grids import karras_grid
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.loop import sample
-from diffusion_jax.sampling.under import under
+from diffusion_jax.sampling.transforms.under import under
 
 MEANS, WEIGHTS = np.array([[1.0, 0.0], [-0.5, 0.5]]), np.array([0.7, 0.3])
 
