@@ -35,6 +35,7 @@ KINDS: dict[str, str] = {
     "objective": "diffusion_jax.objectives",
     "term": "diffusion_jax.objectives.terms",
     "pairs": "diffusion_jax.objectives.pairs",
+    "weight": "diffusion_jax.objectives.weights",
     "sampler": "diffusion_jax.sampling",
     "decoder": "diffusion_jax.sampling.decoders",
     "grid": "diffusion_jax.sampling.grids",
@@ -42,6 +43,7 @@ KINDS: dict[str, str] = {
     "support": "diffusion_jax.data.supports",
     "evaluation": "diffusion_jax.evaluation",
     "optimizer": "diffusion_jax.training.optimizer",
+    "ema": "diffusion_jax.training.ema",
 }
 """Kind -> the package or module of its components. A module with a kind of its own belongs to that alone."""
 
@@ -62,7 +64,9 @@ def build(kind: str, spec: Any, *, process: Any = None, times: Any = None) -> An
 
     Returns:
         What the factory returns. Where the factory requires `process` or `times` and neither the spec nor
-        the call has it: the factory itself, waiting for it, with the other arguments filled in.
+        the call has it: a partial of the factory, waiting for it, with the other arguments filled in. A
+        component around one of its own kind that waits for the process, such as `per_token` around
+        `lognormal`, waits too.
 
     Raises:
         ValueError: the kind or the component does not exist (the message lists those that do), or two
@@ -102,7 +106,15 @@ def _build(kind: str, spec: Any, late: dict[str, Any]) -> Any:
         )
     factory = getattr(importlib.import_module(_locate(kind, name)), name)
     arguments = {key: _argument(key, value, late) for key, value in arguments.items()}
+    takes_process = "process" in inspect.signature(factory).parameters
+    if isinstance(arguments.get(kind), functools.partial) and not takes_process:
+        return functools.partial(_around, f"{kind} {name!r}", factory, arguments, kind)
     return _call(f"{kind} {name!r}", factory, arguments, late)
+
+
+def _around(what: str, factory: Any, arguments: dict[str, Any], kind: str, process: Any) -> Any:
+    """A component around one of its own kind that waited for the process."""
+    return _call(what, factory, arguments | {kind: arguments[kind](process=process)}, {"process": process})
 
 
 def _argument(key: str, value: Any, late: dict[str, Any]) -> Any:
@@ -133,7 +145,7 @@ def _call(what: str, factory: Any, arguments: dict[str, Any], late: dict[str, An
             f"{what}: {error}{hint}; its signature is {factory.__name__}{_signature(signature)}"
         ) from None
     if awaited:
-        return functools.partial(factory, **arguments) if arguments else factory
+        return functools.partial(factory, **arguments)
     return factory(**arguments)
 
 

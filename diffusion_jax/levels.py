@@ -5,8 +5,8 @@ A level `t` has a prefix shape of the data it belongs to: `()` (one for all), `[
 against the data. One level a sample *is* `[B, 1]`; there is no second code path.
 
 A law of levels is a function `(key, (B, T)) -> t [#B, #T]`. The base laws (`uniform`, `low_discrepancy`,
-`lognormal`) draw B x T levels of the shape they are asked for; combinators change the shape or single
-tokens:
+`lognormal`, `log_uniform`, `logit_normal`) draw B x T levels of the shape they are asked for; combinators
+change the shape or single tokens:
 
     per_token(uniform())             a level for each token, as in Diffusion Forcing (arXiv 2407.01392)
     per_sample(low_discrepancy())    a level for each sample, stratified over the batch, as in VDM
@@ -63,11 +63,16 @@ def normal(key: Key, x: Array) -> Array:
 # Laws
 
 
-def uniform() -> Levels:
-    """t ~ U(0, 1), independently for every entry."""
+def uniform(low: float = 0.0) -> Levels:
+    """t ~ U(low, 1), independently for every entry. Raises ValueError unless 0 <= low < 1.
+
+    Song et al. (arXiv 2011.13456) train variance-preserving models with low = 1e-5.
+    """
+    if not 0 <= low < 1:
+        raise ValueError(f"low must lie in [0, 1), got {low}")
 
     def draw(key: Key, shape: tuple[int, int]) -> Array:
-        return jax.random.uniform(key, shape)
+        return jax.random.uniform(key, shape, minval=low)
 
     return draw
 
@@ -103,6 +108,33 @@ def lognormal(process: Any, mean: float = -1.2, std: float = 1.2) -> Levels:
         return process.time(jnp.exp(mean + std * jax.random.normal(key, shape)))
 
     return draw
+
+
+def log_uniform(process: Any, sigma_min: float = 0.02, sigma_max: float = 100.0) -> Levels:
+    """log(sigma/alpha) ~ U(log sigma_min, log sigma_max), as levels of the Gaussian `process`, clipped to 1.
+
+    The variance-exploding law of Song et al. (arXiv 2011.13456), with the ends of EDM (arXiv 2206.00364,
+    table 1). Raises ValueError unless 0 < sigma_min < sigma_max.
+    """
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(f"need 0 < sigma_min < sigma_max, got {sigma_min} and {sigma_max}")
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        low, high = jnp.log(sigma_min), jnp.log(sigma_max)
+        return process.time(jnp.exp(jax.random.uniform(key, shape, minval=low, maxval=high)))
+
+    return draw
+
+
+def logit_normal(mean: float = 0.0, std: float = 1.0) -> Levels:
+    """logit(t) ~ N(mean, std^2): for `flow`, the law of Esser et al. (arXiv 2403.03206), section 3.1.
+
+    There log(sigma/alpha) = logit(t), so that this is `lognormal` of that process. Raises ValueError unless
+    std > 0.
+    """
+    if std <= 0:
+        raise ValueError(f"std must be positive, got {std}")
+    return lambda key, shape: jax.nn.sigmoid(mean + std * jax.random.normal(key, shape))
 
 
 # Combinators
@@ -156,6 +188,8 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "uniform": {},
     "low_discrepancy": {},
     "lognormal": {"process": "edm"},
+    "log_uniform": {"process": "ve"},
+    "logit_normal": {},
     "per_sample": {"levels": "low_discrepancy"},
     "per_token": {"levels": "low_discrepancy"},
     "with_clean": {"levels": "uniform", "share": 0.25},

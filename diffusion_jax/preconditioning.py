@@ -14,6 +14,13 @@ level t:
 The network sees x scaled to unit variance for data of variance sigma_data^2, and as noise label
 log(sigma/alpha)/4, the ratio clamped to [1e-4, 1e4]; the per-step networks of 2015 take the level itself
 (`timed`).
+
+The networks that came before EDM expect what they were trained with (EDM, table 1), at the ratio
+r = sigma/alpha and for x/alpha, whichever process they are used in:
+
+    vp      eps, the label being (M - 1) t, t the level of Song's variance-preserving process at r
+    iddpm   eps, the label being the step k - 1 of the discrete cosine chain whose ratio is nearest r
+    ve      x0_hat = (x + sigma F(x/alpha))/alpha, the label being log(r/2)
 """
 
 from __future__ import annotations
@@ -27,6 +34,7 @@ from jax.core import Tracer
 
 from diffusion_jax.levels import canonical, expand
 from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.processes.schedules import vp_cosine, vp_linear
 from diffusion_jax.types import Array, Coefficients, Denoiser
 
 At = Callable[[Array], Coefficients]
@@ -51,14 +59,19 @@ def x0(process: Gaussian) -> At:
     return lambda t: Coefficients(0.0, 1.0, _scale(process, t), noise_label(process, t))
 
 
-def eps(process: Gaussian) -> At:
-    """The network predicts the noise. Raises ValueError where alpha(1) = 0, which leaves x0 undetermined."""
+def _require_signal(process: Gaussian, name: str) -> None:
     with jax.ensure_compile_time_eval():
         end = process.alpha(jnp.ones(()))
     if not isinstance(end, Tracer) and float(end) <= 0:
         raise ValueError(
-            "coefficients 'eps' need alpha(1) > 0: use 'v', 'x0' or 'edm', or the discrete chain (steps=T)"
+            f"coefficients {name!r} need alpha(1) > 0: use 'v', 'x0' or 'edm', "
+            "or the discrete chain (steps=T)"
         )
+
+
+def eps(process: Gaussian) -> At:
+    """The network predicts the noise. Raises ValueError where alpha(1) = 0, which leaves x0 undetermined."""
+    _require_signal(process, "eps")
 
     def at(t: Array) -> Coefficients:
         alpha = process.alpha(t)
@@ -95,6 +108,48 @@ def edm(process: Gaussian, sigma_data: float = 0.5) -> At:
     return at
 
 
+def vp(process: Gaussian, beta_min: float = 0.1, beta_max: float = 20.0, steps: int = 1000) -> At:
+    """The networks of Song et al. (arXiv 2011.13456), VP; EDM, table 1. Raises ValueError where alpha(1) = 0.
+
+    beta_min, beta_max: of the process they were trained with; steps: M, the scale of their label.
+    """
+    own, inner = vp_linear(beta_min, beta_max), eps(process)
+    return lambda t: inner(t)._replace(noise=(steps - 1) * own.time(process.ratio(t)))
+
+
+def ve(process: Gaussian) -> At:
+    """The networks of Song et al. (arXiv 2011.13456), VE; EDM, table 1. Raises ValueError where alpha(1) = 0.
+
+    The input is not scaled to unit variance.
+    """
+    _require_signal(process, "ve")
+
+    def at(t: Array) -> Coefficients:
+        alpha = process.alpha(t)
+        label = 4 * noise_label(process, t) - jnp.log(2.0)
+        return Coefficients(1 / alpha, process.sigma(t) / alpha, 1 / alpha, label)
+
+    return at
+
+
+def iddpm(process: Gaussian, steps: int = 1000) -> At:
+    """The networks of improved DDPM and ADM (arXiv 2102.09672, 2105.05233), with a label for each step.
+
+    EDM (arXiv 2206.00364), table 1 and appendix C.3: the label belongs to the nearest sigma of the chain.
+    Raises ValueError where alpha(1) = 0.
+    """
+    inner = eps(process)
+    with jax.ensure_compile_time_eval():
+        ratios = vp_cosine(steps=steps).ratio(jnp.linspace(0.0, 1.0, steps + 1))
+        between = (ratios[1:] + ratios[:-1]) / 2
+
+    def at(t: Array) -> Coefficients:
+        step = jnp.searchsorted(between.astype(t.dtype), jax.lax.stop_gradient(process.ratio(t)))
+        return inner(t)._replace(noise=(step - 1).astype(t.dtype))
+
+    return at
+
+
 def bits(process: Any) -> At:
     """A sigmoid head over F(2x - 1, 4t): the probability of a one."""
     del process
@@ -119,8 +174,12 @@ def evaluate(
     """x0_hat, and the variance part of a network whose last axis is twice the data's (else None); like x.
 
     network: (x [B, T, ...], noise [#B, #T]) -> [B, T, ...] or [B, T, ..., 2C]. Raises ValueError for
-    another shape.
+    another shape, and for a level outside [0, 1] where its value is known.
     """
+    if not isinstance(t, Tracer) and not ((jnp.asarray(t) >= 0) & (jnp.asarray(t) <= 1)).all():
+        raise ValueError(
+            f"a level lies in [0, 1], got {t}; the level of a noise ratio sigma/alpha is process.time(ratio)"
+        )
     t = canonical(t, x)
     c = at(t)
     lift = lambda value: expand(value, x) if jnp.ndim(value) else value  # noqa: E731
@@ -153,6 +212,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "eps": {},
     "v": {},
     "edm": {},
+    "vp": {},
+    "ve": {},
+    "iddpm": {"steps": 100},
     "bits": {},
     "categories": {},
     "timed": {"coefficients": "x0"},

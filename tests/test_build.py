@@ -136,7 +136,7 @@ def test_late_arguments(shop):
     assert isinstance(waiting, functools.partial)
     assert waiting("p") == ("driven", "p", 3)
     bare = build("wheel", "driven")
-    assert bare.__name__ == "driven"
+    assert bare.func.__name__ == "driven"
     assert bare("p") == ("driven", "p", 1)
     assert build("wheel", "driven", process="p", times="unused") == ("driven", "p", 1)
     half = build("wheel", {"name": "timed", "gear": 1}, process="p")
@@ -148,6 +148,13 @@ def test_late_arguments(shop):
 
 def test_a_late_argument_in_the_spec_wins(shop):
     assert build("wheel", {"name": "driven", "process": None}, process="p") == ("driven", None, 1)
+
+
+def test_a_component_around_one_that_waits_for_the_process_waits_too():
+    waiting = build("levels", {"name": "per_token", "levels": {"name": "lognormal", "mean": 50.0}})
+    assert isinstance(waiting, functools.partial)
+    t = waiting(process=build("process", "edm"))(jax.random.key(0), (2, 3))
+    np.testing.assert_array_equal(t, np.ones((2, 3)))
 
 
 def test_unknown_component_lists_those_that_exist(shop):
@@ -250,7 +257,7 @@ def test_a_finished_run_is_built_from_its_folder(tmp_path, key):
         seed=0,
         steps=2,
         batch_size=8,
-        ema=0.5,
+        ema=build("ema", {"name": "warmup", "decay": 0.5}),
     )
     x, t = jax.random.normal(key, (3, 1, 2)), jnp.asarray(0.5)
     for ema in (True, False):

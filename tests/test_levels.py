@@ -8,6 +8,8 @@ import pytest
 from diffusion_jax.levels import (
     canonical,
     expand,
+    log_uniform,
+    logit_normal,
     lognormal,
     low_discrepancy,
     normal,
@@ -19,7 +21,7 @@ from diffusion_jax.levels import (
     with_clean,
     with_missing,
 )
-from diffusion_jax.processes import edm, vp_cosine
+from diffusion_jax.processes import edm, flow, ve, vp_cosine
 
 
 @pytest.mark.parametrize(
@@ -84,6 +86,23 @@ def test_lognormal_levels_have_the_ratios_of_edm(key):
     assert abs(np.log(ratio).std() - 1.2) < 0.03
 
 
+def test_log_uniform_levels_have_the_ratios_of_the_exploding_process(key):
+    process = ve()
+    ratio = process.ratio(log_uniform(process, 0.02, 50.0)(key, (20_000, 1)))
+    places = np.sort(np.log(ratio / 0.02)[:, 0]) / np.log(50.0 / 0.02)
+    np.testing.assert_allclose(places, np.linspace(0, 1, 20_000), atol=0.015)
+
+
+def test_logit_normal_levels_are_lognormal_ratios_of_the_straight_process(key):
+    ratio = flow().ratio(logit_normal(0.5, 0.8)(key, (20_000, 1)))
+    np.testing.assert_allclose([np.log(ratio).mean(), np.log(ratio).std()], [0.5, 0.8], atol=0.02)
+
+
+def test_uniform_levels_may_keep_away_from_clean_data(key):
+    t = uniform(0.3)(key, (10_000, 1))
+    np.testing.assert_allclose([t.min(), t.mean(), t.max()], [0.3, 0.65, 1.0], atol=0.01)
+
+
 def test_lognormal_levels_do_not_pass_the_end(key):
     t = lognormal(edm(sigma_max=0.5))(key, (1000, 1))
     assert t.max() == 1.0
@@ -126,5 +145,11 @@ def test_impossible_arguments_are_named():
         with_clean(uniform(), 1.5)
     with pytest.raises(ValueError, match="std must be positive"):
         lognormal(edm(), std=0.0)
+    with pytest.raises(ValueError, match="std must be positive"):
+        logit_normal(std=0.0)
+    with pytest.raises(ValueError, match="sigma_min < sigma_max"):
+        log_uniform(ve(), 2.0, 1.0)
+    with pytest.raises(ValueError, match="low must lie"):
+        uniform(1.0)
     with pytest.raises(ValueError, match="context"):
         shared_future(uniform(), -1)

@@ -56,6 +56,48 @@ def test_edm_targets_have_unit_variance_and_clean_data_are_left_alone(x64, key):
     np.testing.assert_allclose(silent(x, jnp.array(0.02)), x * 0.25 / (0.25 + variance), rtol=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("sigma", "expected"),
+    [
+        (0.002, (0.999984000, 0.00199998400, 1.99998400, -1.55365202)),
+        (0.1, (0.961538462, 0.0980580676, 1.96116135, -0.575646273)),
+        (0.5, (0.5, 0.353553391, 1.41421356, -0.173286795)),
+        (1.0, (0.2, 0.447213595, 0.894427191, 0.0)),
+        (80.0, (3.9060974e-05, 0.499990235, 0.0124997559, 1.09550666)),
+    ],
+)
+def test_coefficients_of_edm(x64, sigma, expected):
+    process = edm()
+    c = preconditioning.edm(process)(process.time(jnp.asarray(sigma)))
+    np.testing.assert_allclose(c[:4], expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("process", [edm(200.0), vp_linear()], ids=["edm", "vp"])
+def test_labels_of_the_networks_before_edm(x64, process):
+    """Their label depends on sigma/alpha alone, whatever process they are used in (EDM, table 1)."""
+    sigmas = np.array([0.0010004976, 0.0104859928, 152.166])
+    t = process.time(jnp.asarray(sigmas))
+    np.testing.assert_allclose(preconditioning.vp(process)(t).noise, [0.00999, 0.999, 999.0], rtol=1e-5)
+    np.testing.assert_allclose(preconditioning.ve(process)(t).noise, np.log(sigmas / 2), rtol=1e-6)
+    steps = process.time(jnp.array([0.00642541, 0.0064, 80.2037, 80.0]))
+    np.testing.assert_array_equal(preconditioning.iddpm(process)(steps).noise, [0, 0, 991, 991])
+
+
+def test_networks_of_song_see_noise_with_their_own_sign(x64, drawn):
+    x0, noise = drawn
+    process, t = edm(), jnp.asarray(0.3)
+    x_t = x0 + process.sigma(t) * noise
+    for name, out in (("vp", noise), ("iddpm", noise), ("ve", -noise)):
+        denoiser = precondition(lambda x, label, out=out: out, process, getattr(preconditioning, name))
+        np.testing.assert_allclose(denoiser(x_t, t), x0, atol=1e-12)
+
+
+def test_a_level_outside_the_unit_interval_is_refused(drawn):
+    denoiser = precondition(lambda x, noise: x, edm(), preconditioning.edm)
+    with pytest.raises(ValueError, match=r"\[0, 1\].*process.time"):
+        denoiser(drawn[0], 5.0)
+
+
 def test_eps_is_refused_where_nothing_of_the_data_is_left():
     for process in (vp_cosine(), vp_2015(), vp_2015(1e-3, 40), flow()):
         with pytest.raises(ValueError, match=r"alpha\(1\) > 0.*'v', 'x0' or 'edm'"):

@@ -59,6 +59,8 @@ def test_coefficients_and_their_gradients_are_finite_at_both_ends(coefficients_s
 
 def test_the_network_sees_unit_variance(coefficients_spec, process, key):
     """For data of the variance that the coefficients assume; heads for bits and categories see [-1, 1]."""
+    if coefficients_spec["name"] == "ve":
+        pytest.skip("the networks of Song et al. see x/alpha as it is")
     at = coefficients_of(coefficients_spec, process)
     spread = coefficients_spec.get("sigma_data", 0.5 if coefficients_spec["name"] == "edm" else 1.0)
     for level in (0.05, 0.5, 0.95):
