@@ -23,6 +23,7 @@ from diffusion_jax.build import build
 from diffusion_jax.evaluation import samples as pictures
 from diffusion_jax.evaluation.outcome import Evaluation
 from diffusion_jax.training import checkpoints, loop, runs, sharding
+from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook
 from diffusion_jax.types import Array, Batch, Bound, Objective, Variables
 from experiments import machine, records
@@ -39,6 +40,7 @@ class Plan(NamedTuple):
     dataset: Any
     objective: Objective
     optimizer: Any
+    ema: Decay | None
     evaluations: dict[str, Evaluation]
 
 
@@ -65,6 +67,7 @@ def plan(config: Config) -> Plan:
         build("data", config["data"]),
         build("objective", config["objective"]),
         build("optimizer", config["optimizer"]),
+        build("ema", config["ema"]),
         {name: build("evaluation", spec) for name, spec in sorted(config["evaluation"].items())},
     )
 
@@ -109,7 +112,7 @@ def train(plan: Plan, workdir: Path, hooks: Sequence[Hook] = ()) -> None:
         workdir=workdir,
         config=config,
         seed=config["seed"],
-        ema=config["ema"],
+        ema=plan.ema,
         init_from=config["init_from"],
         hooks=(*hooks, *(() if sys.stderr.isatty() else (_Report(options["steps"]),))),
         **options,

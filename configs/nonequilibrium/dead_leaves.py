@@ -65,7 +65,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "variance": "spread",
         },
         "optimizer": {"name": "adam", "learning_rate": 2e-3, "decay_steps": 1200, "clip": 1.0},
-        "ema": 0.999,
+        "ema": {"name": "warmup", "decay": 0.999},
         "init_from": None,
         "training": {
             "steps": 1200,

@@ -98,7 +98,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "unlabelled": 0.5,
         },
         "optimizer": {"name": "adam", "learning_rate": 1e-3, "decay_steps": 3000, "clip": 1.0},
-        "ema": 0.999,
+        "ema": {"name": "warmup", "decay": 0.999},
         "init_from": None,
         "training": {
             "steps": 3000,

@@ -124,7 +124,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "data": {"name": "swiss_roll", "train": 20_000, "test": 20_000},
         "objective": _OBJECTIVE,
         "optimizer": {"name": "adam", "learning_rate": 2e-3, "decay_steps": 2500, "clip": 1.0},
-        "ema": 0.999,
+        "ema": {"name": "warmup", "decay": 0.999},
         "init_from": None,
         "training": {
             "steps": 2500,

@@ -23,7 +23,7 @@ import optax
 from jax.experimental import multihost_utils
 
 from diffusion_jax.training import checkpoints, runs, sharding
-from diffusion_jax.training.ema import Decay, warmup
+from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook, NonFiniteError, Recorder
 from diffusion_jax.training.state import State, create
 from diffusion_jax.training.step import make_step
@@ -61,7 +61,7 @@ def train(
     log_every: int = 100,
     checkpoint_every: int = 1000,
     keep: int = 2,
-    ema: float | Decay | None = None,
+    ema: Decay | None = None,
     mesh: Mapping[str, int] | None = None,
     rules: sharding.Rules = (),
     init_from: str | os.PathLike[str] | None = None,
@@ -84,8 +84,7 @@ def train(
         log_every: steps between lines of metrics; they are means over these steps.
         checkpoint_every: steps between checkpoints, rounded up to the end of a call.
         keep: how many checkpoints to keep.
-        ema: the decay of the moving average of the parameters, with `ema.warmup`; or a function
-            step -> decay; or None for no average.
+        ema: the decay of the moving average of the parameters (see `ema`), or None for no average.
         mesh, rules: the layout (see `sharding`); all devices hold all parameters by default.
         init_from: the workdir of another run, whose variables replace the initial ones where paths agree.
         tensorboard: also write event files; needs the extra `logging`.
@@ -97,6 +96,7 @@ def train(
     Raises:
         ValueError: the workdir belongs to another config, the devices do not divide the batch, or an argument
             is out of range.
+        TypeError: `ema` is not a function.
         NonFiniteError: the loss, the gradients or the updates of a step, which is named, were not finite.
             The last good checkpoint stays.
         SystemExit: with code 0, on SIGTERM, after a checkpoint has been saved.
@@ -106,10 +106,11 @@ def train(
             "steps, steps_per_call and microbatches must be at least 1, "
             f"got {steps}, {steps_per_call} and {microbatches}"
         )
+    if ema is not None and not callable(ema):
+        raise TypeError(f"ema is a function step -> decay, such as training.ema.warmup(0.999), got {ema!r}")
     folder = Path(workdir).absolute()
     devices = sharding.make_mesh(mesh or {"data": -1})
     sharding.check_batch(batch_size, devices, microbatches)
-    decay = warmup(ema) if isinstance(ema, int | float) else ema
     runs.claim(folder, config)
     if jax.process_index() == 0:
         runs.record_start(folder)
@@ -117,14 +118,14 @@ def train(
         lambda: tuple(jax.random.split(jax.random.key(seed))), out_shardings=sharding.replicated(devices)
     )()
     example = _peek(iterator, devices, batch_size)
-    abstract, layout = _shapes(objective, optimizer, init_key, example, decay is not None, devices, rules)
-    step = make_step(objective, optimizer, microbatches=microbatches, decay=decay, shardings=layout)
+    abstract, layout = _shapes(objective, optimizer, init_key, example, ema is not None, devices, rules)
+    step = make_step(objective, optimizer, microbatches=microbatches, decay=ema, shardings=layout)
 
     with checkpoints.Checkpoints(folder, checkpoint_every, keep) as saved, _interruption() as interrupted:
         restored = saved.restore(abstract)
         if restored is None:
             record: dict[str, Any] = {}
-            state = _initial(objective, optimizer, init_key, example, decay is not None, layout, init_from)
+            state = _initial(objective, optimizer, init_key, example, ema is not None, layout, init_from)
         else:
             state, record = restored
             iterator.set_state(record["iterator"])

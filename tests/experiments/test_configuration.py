@@ -99,13 +99,14 @@ def test_what_a_config_leaves_out_has_defaults_and_can_be_set(tmp_path):
         "    return ConfigDict(dict(seed=0, data='digits', objective='o', optimizer='p', evaluation={},\n"
         "        training=dict(steps=5, batch_size=2), sampling=None))\n"
     )
-    found = configuration.load(str(tmp_path / "short.py"), {"training.mesh": {"data": 2}, "ema": 0.9})
+    overrides = {"training.mesh": {"data": 2}, "ema": {"name": "constant", "decay": 0.9}}
+    found = configuration.load(str(tmp_path / "short.py"), overrides)
     assert found["training"] == configuration.DEFAULTS["training"] | {
         "steps": 5,
         "batch_size": 2,
         "mesh": {"data": 2},
     }
-    assert (found["sampling"], found["ema"], found["conditions"]) == (None, 0.9, [])
+    assert (found["sampling"], found["ema"], found["conditions"]) == (None, overrides["ema"], [])
     (tmp_path / "short.py").write_text((tmp_path / "short.py").read_text().replace("data=", "date="))
     with pytest.raises(ValueError, match="the config has no field 'data'; it has: date, evaluation"):
         configuration.load(str(tmp_path / "short.py"))

@@ -231,12 +231,16 @@ def test_hooks_see_every_line(tmp_path):
             {"batch_size": 15, "microbatches": 2},
             "a batch of 15 cannot.*1 devices and 2 micro-batches.*14 or 16",
         ),
-        ({"ema": 1.0}, r"\[0, 1\)"),
     ],
 )
 def test_bad_arguments(tmp_path, changes, message):
     with pytest.raises(ValueError, match=message):
         toy.run(tmp_path, **changes)
+
+
+def test_an_average_is_a_function(tmp_path):
+    with pytest.raises(TypeError, match="ema is a function step -> decay.*got 0.9"):
+        toy.run(tmp_path, ema=0.9)
 
 
 def test_an_iterator_of_another_batch_size_is_refused(tmp_path):

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from diffusion_jax.training.ema import warmup
 from diffusion_jax.training.loop import train
 from diffusion_jax.types import Bound, Loss, Objective, Variables
 
@@ -81,7 +82,7 @@ DEFAULTS = {
     "steps_per_call": 2,
     "log_every": 3,
     "checkpoint_every": 4,
-    "ema": 0.9,
+    "ema": warmup(0.9),
 }
 
 
