@@ -5,8 +5,8 @@ A level `t` has a prefix shape of the data it belongs to: `()` (one for all), `[
 against the data. One level a sample *is* `[B, 1]`; there is no second code path.
 
 A law of levels is a function `(key, (B, T)) -> t [#B, #T]`. The base laws (`uniform`, `low_discrepancy`,
-`lognormal`, `log_uniform`, `logit_normal`) draw B x T levels of the shape they are asked for; combinators
-change the shape or single tokens:
+`lognormal`, `log_uniform`, `vp_uniform`, `logit_normal`) draw B x T levels of the shape they are asked for;
+combinators change the shape or single tokens:
 
     per_token(uniform())             a level for each token, as in Diffusion Forcing (arXiv 2407.01392)
     per_sample(low_discrepancy())    a level for each sample, stratified over the batch, as in VDM
@@ -63,16 +63,11 @@ def normal(key: Key, x: Array) -> Array:
 # Laws
 
 
-def uniform(low: float = 0.0) -> Levels:
-    """t ~ U(low, 1), independently for every entry. Raises ValueError unless 0 <= low < 1.
-
-    Song et al. (arXiv 2011.13456) train variance-preserving models with low = 1e-5.
-    """
-    if not 0 <= low < 1:
-        raise ValueError(f"low must lie in [0, 1), got {low}")
+def uniform() -> Levels:
+    """t ~ U(0, 1), independently for every entry."""
 
     def draw(key: Key, shape: tuple[int, int]) -> Array:
-        return jax.random.uniform(key, shape, minval=low)
+        return jax.random.uniform(key, shape)
 
     return draw
 
@@ -122,6 +117,24 @@ def log_uniform(process: Any, sigma_min: float = 0.02, sigma_max: float = 100.0)
     def draw(key: Key, shape: tuple[int, int]) -> Array:
         low, high = jnp.log(sigma_min), jnp.log(sigma_max)
         return process.time(jnp.exp(jax.random.uniform(key, shape, minval=low, maxval=high)))
+
+    return draw
+
+
+def vp_uniform(process: Any, low: float = 1e-5, beta_min: float = 0.1, beta_max: float = 20.0) -> Levels:
+    """u ~ U(low, 1) in Song's variance-preserving process, as levels of `process` at the same sigma/alpha.
+
+    log(1 + (sigma/alpha)^2) = beta_min u + (beta_max - beta_min) u^2/2: EDM (arXiv 2206.00364), table 1, VP.
+    Levels are clipped to 1. Raises ValueError unless 0 <= low < 1 and 0 < beta_min <= beta_max.
+    """
+    if not (0 <= low < 1 and 0 < beta_min <= beta_max):
+        raise ValueError(
+            f"need 0 <= low < 1 and 0 < beta_min <= beta_max, got {low}, {beta_min} and {beta_max}"
+        )
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        u = jax.random.uniform(key, shape, minval=low)
+        return process.time(jnp.sqrt(jnp.expm1(u * (beta_min + 0.5 * (beta_max - beta_min) * u))))
 
     return draw
 
@@ -189,6 +202,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "low_discrepancy": {},
     "lognormal": {"process": "edm"},
     "log_uniform": {"process": "ve"},
+    "vp_uniform": {"process": "edm"},
     "logit_normal": {},
     "per_sample": {"levels": "low_discrepancy"},
     "per_token": {"levels": "low_discrepancy"},

@@ -18,10 +18,11 @@ from diffusion_jax.levels import (
     shared_future,
     token_sum,
     uniform,
+    vp_uniform,
     with_clean,
     with_missing,
 )
-from diffusion_jax.processes import edm, flow, ve, vp_cosine
+from diffusion_jax.processes import edm, flow, ve, vp_cosine, vp_linear
 
 
 @pytest.mark.parametrize(
@@ -98,8 +99,9 @@ def test_logit_normal_levels_are_lognormal_ratios_of_the_straight_process(key):
     np.testing.assert_allclose([np.log(ratio).mean(), np.log(ratio).std()], [0.5, 0.8], atol=0.02)
 
 
-def test_uniform_levels_may_keep_away_from_clean_data(key):
-    t = uniform(0.3)(key, (10_000, 1))
+def test_the_variance_preserving_law_is_uniform_in_that_process(key):
+    levels = vp_uniform(edm(200.0), low=0.3)(key, (20_000, 1))
+    t = vp_linear().time(edm(200.0).ratio(levels))
     np.testing.assert_allclose([t.min(), t.mean(), t.max()], [0.3, 0.65, 1.0], atol=0.01)
 
 
@@ -149,7 +151,7 @@ def test_impossible_arguments_are_named():
         logit_normal(std=0.0)
     with pytest.raises(ValueError, match="sigma_min < sigma_max"):
         log_uniform(ve(), 2.0, 1.0)
-    with pytest.raises(ValueError, match="low must lie"):
-        uniform(1.0)
+    with pytest.raises(ValueError, match="0 <= low < 1"):
+        vp_uniform(edm(), 1.0)
     with pytest.raises(ValueError, match="context"):
         shared_future(uniform(), -1)

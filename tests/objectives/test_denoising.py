@@ -11,7 +11,7 @@ import pytest
 
 from diffusion_jax import preconditioning
 from diffusion_jax.build import build
-from diffusion_jax.levels import lognormal, per_sample, per_token, uniform, with_clean
+from diffusion_jax.levels import lognormal, per_sample, per_token, vp_uniform, with_clean
 from diffusion_jax.objectives import weights
 from diffusion_jax.objectives.denoising import denoising
 from diffusion_jax.processes import binomial, edm, learned_beta, vp_linear
@@ -71,11 +71,10 @@ def test_an_untrained_network_loses_one_per_dimension_at_every_level(batch, key)
 
 def test_the_variance_preserving_loss_is_the_error_of_the_noise(batch, key):
     """With F = 0 as the noise that is predicted, the error is the noise itself, of variance 1."""
-    process = vp_linear()
-    one = objective(
-        process=process, coefficients=preconditioning.vp, levels=uniform(1e-5), weight=weights.eps
-    )
-    np.testing.assert_allclose(loss_of(one, batch, key).value.mean(), 3.0, rtol=0.02)
+    for process in (vp_linear(), edm(152.0)):
+        levels = vp_uniform(process)
+        one = objective(process=process, coefficients=preconditioning.vp, levels=levels, weight=weights.eps)
+        np.testing.assert_allclose(loss_of(one, batch, key).value.mean(), 3.0, rtol=0.02)
 
 
 def test_clean_tokens_carry_no_loss(key):
