@@ -21,6 +21,8 @@ from diffusion_jax.processes import (
     learned,
     learned_beta,
     small,
+    unscaled,
+    variance_preserving,
     vdm,
     ve,
     vp_2015,
@@ -28,6 +30,7 @@ from diffusion_jax.processes import (
     vp_linear,
     vp_sigmoid,
 )
+from diffusion_jax.sampling.adaptive import adaptive
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.ddim import ddim
 from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel, reverse_kernel, softmax
@@ -35,9 +38,13 @@ from diffusion_jax.sampling.euler import euler
 from diffusion_jax.sampling.grids import (
     cosine_grid,
     exponential_grid,
+    iddpm_grid,
     karras_grid,
     linear_grid,
     log_snr_grid,
+    restart_grid,
+    ve_grid,
+    vp_grid,
 )
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.loop import advance, counted, sample, sample_bound, sample_path
@@ -48,6 +55,7 @@ from diffusion_jax.sampling.products import (
     gaussian_factor,
     smooth,
 )
+from diffusion_jax.sampling.restart import restart
 from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.types import (
     Array,
@@ -85,6 +93,7 @@ __all__ = [
     "Process",
     "Sampler",
     "Variables",
+    "adaptive",
     "advance",
     "ancestral",
     "bernoulli_factor",
@@ -103,6 +112,7 @@ __all__ = [
     "flow",
     "gaussian_factor",
     "heun",
+    "iddpm_grid",
     "karras_grid",
     "large",
     "laws",
@@ -115,6 +125,8 @@ __all__ = [
     "objectives",
     "precondition",
     "preconditioning",
+    "restart",
+    "restart_grid",
     "reverse_kernel",
     "sample",
     "sample_bound",
@@ -123,10 +135,14 @@ __all__ = [
     "smooth",
     "softmax",
     "under",
+    "unscaled",
+    "variance_preserving",
     "vdm",
     "ve",
+    "ve_grid",
     "vp_2015",
     "vp_cosine",
+    "vp_grid",
     "vp_linear",
     "vp_sigmoid",
 ]

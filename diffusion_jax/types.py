@@ -180,11 +180,13 @@ class Sampler(NamedTuple):
     """init: (x, t) -> state; step: (key, denoiser, state, t, s) -> state.
 
     t and s are [#B, #T]. The state is a NamedTuple whose field `x` is the sample; every leaf of it starts
-    with [B, T].
+    with [B, T]. `rises` says that the step also goes up, s > t, by noising x forward; the loop refuses grids
+    that rise to samplers that do not.
     """
 
     init: Callable[[Array, Array], Any]
     step: Callable[[Key, Denoiser, Any, Array, Array], Any]
+    rises: bool = False
 
 
 class Memory(NamedTuple):

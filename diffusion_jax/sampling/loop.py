@@ -24,12 +24,21 @@ from diffusion_jax.levels import canonical, expand
 from diffusion_jax.types import Array, Bound, Denoiser, Key, PyTree, Sampler
 
 
+def settled(denoiser: Denoiser) -> Denoiser:
+    """The denoiser with clean tokens (level 0) returned unchanged: the mean of x0 given x0."""
+
+    def denoise(x: Array, t: Array) -> Array:
+        return jnp.where(expand(canonical(t, x) == 0, x), x, denoiser(x, t))
+
+    return denoise
+
+
 def advance(sampler: Sampler) -> Callable[[Key, Denoiser, Any, Array, Array], Any]:
     """The sampler's step, (key, denoiser, state, t, s) -> state, with tokens held where s == t.
 
     The step sees a denoiser to which held tokens always appear at their own x and level, whatever the
-    sampler does to them on the way, and which returns clean tokens (level 0) unchanged: the mean of x0
-    given x0. Without the first, a second evaluation (Heun) would divide by zero beside a context token.
+    sampler does to them on the way, and which is `settled`. Without the first, a second evaluation (Heun)
+    would divide by zero beside a context token.
 
     t, s: [#B, #T]. Every leaf of the state keeps its dtype.
     """
@@ -41,7 +50,7 @@ def advance(sampler: Sampler) -> Callable[[Key, Denoiser, Any, Array, Array], An
         def shown(x: Array, level: Array) -> Array:
             x = jnp.where(expand(held, x), own, x)
             level = jnp.where(held, t, canonical(level, x))
-            return jnp.where(expand(level == 0, x), x, denoiser(x, level))
+            return settled(denoiser)(x, level)
 
         moved = sampler.step(key, shown, state, t, s)
         return jax.tree.map(
@@ -66,12 +75,12 @@ def sample_path(
     Returns:
         The sample [B, T, ...], and the path: keep's tree with leaves [S+1, ...], entry i at times[i].
     """
-    levels = _check(key, x, times)
+    levels = checked(key, x, times, sampler.rises)
     step = advance(sampler)
 
     def body(state: Any, now: tuple[Array, Array, Array]) -> tuple[Any, PyTree]:
         i, t, s = now
-        return step(_fold(key, i), denoiser, state, t, s), keep(state)
+        return step(step_key(key, i), denoiser, state, t, s), keep(state)
 
     steps = jnp.arange(len(levels) - 1)
     state, path = jax.lax.scan(body, sampler.init(x, levels[0]), (steps, levels[:-1], levels[1:]))
@@ -87,14 +96,15 @@ def sample(key: Key, denoiser: Denoiser, sampler: Sampler, x: Array, times: Arra
         denoiser: (x_t, t [#B, #T]) -> x0_hat.
         sampler: such as `heun(process)`.
         x: [B, T, ...] at level times[0], from `process.prior(shape).sample(key)` where that is 1.
-        times: levels in [0, 1] that nowhere rise, [S+1] or [S+1, #B, #T].
+        times: levels in [0, 1], [S+1] or [S+1, #B, #T], that nowhere rise (but for `restart`).
 
     Returns:
         [B, T, ...] at level times[-1].
 
     Raises:
         TypeError: raw keys instead of typed ones, or x that is not floating.
-        ValueError: wrong shapes, or (where values are known) levels outside [0, 1] or rising.
+        ValueError: wrong shapes, or (where values are known) levels outside [0, 1], or rising
+            ones for a sampler that only falls.
     """
     return sample_path(key, denoiser, sampler, x, times, lambda state: ())[0]
 
@@ -112,7 +122,7 @@ def sample_bound(key: Key, bound: Bound, x: Array, sampler: Sampler) -> Array:
         raise ValueError(f"to sample a bound it needs a denoiser, a decoder and times; it lacks {absent}")
     x_1 = sample(key, denoiser, sampler, x, times[:-1])
     x0_hat = denoiser(x_1, times[-2]) if decoder.learned else None
-    return decoder.sample(_fold(key, len(times) - 2), x_1, x0_hat)
+    return decoder.sample(step_key(key, len(times) - 2), x_1, x0_hat)
 
 
 def fitted(sampler: Sampler | Callable[..., Sampler], bound: Bound) -> Sampler:
@@ -151,11 +161,12 @@ def counted(denoiser: Denoiser) -> tuple[Denoiser, Callable[[], int]]:
     return wrapped, count
 
 
-def _fold(key: Key, i: Array | int) -> Key:
+def step_key(key: Key, i: Array | int) -> Key:
+    """The key of step i, from one key or from [B] keys."""
     return jax.random.fold_in(key, i) if key.ndim == 0 else jax.vmap(jax.random.fold_in, (0, None))(key, i)
 
 
-def _check(key: Key, x: Array, times: Array) -> Array:
+def checked(key: Key, x: Array, times: Array, rises: bool) -> Array:
     """The grid as [S+1, #B, #T], after all that can be wrong with a call has been ruled out."""
     if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
         raise TypeError(f"keys must be typed, as jax.random.key makes them; got an array of {key.dtype}")
@@ -177,8 +188,10 @@ def _check(key: Key, x: Array, times: Array) -> Array:
         values = np.asarray(times)
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError(f"levels lie in [0, 1]; times spans [{values.min()}, {values.max()}]")
-        rises = np.argwhere(np.diff(values, axis=0) > 0)
-        if len(rises):
-            raise ValueError(f"times must not rise; it does after entry {rises[0, 0]}")
+        up = np.argwhere(np.diff(values, axis=0) > 0)
+        if len(up) and not rises:
+            raise ValueError(
+                f"times must not rise; it does after entry {up[0, 0]} (`restart` takes grids that do)"
+            )
     times = jnp.asarray(times, jnp.promote_types(x.dtype, jnp.float32))
     return times[:, None, None] if times.ndim == 1 else times

@@ -7,12 +7,15 @@ from diffusion_jax.build import build
 
 
 def test_a_grid_falls_from_exactly_one_to_zero(grid_spec):
+    """Where it has intervals to climb, it climbs once for each repeat."""
+    intervals = grid_spec.get("intervals", [])
     for steps in (2, 7):
         times = build("grid", grid_spec | {"steps": steps})
-        assert times.shape == (steps + 1,)
+        assert times.shape == (steps + 1 + sum(count * repeats for count, repeats, *_ in intervals),)
         assert times[0] == 1.0
         assert times[-1] == 0.0
-        assert (np.diff(times) < 0).all()
+        assert (np.diff(times) > 0).sum() == sum(repeats for _, repeats, *_ in intervals)
+        assert (np.diff(times) != 0).all()
 
 
 def test_a_grid_can_be_traced(grid_spec):

@@ -47,6 +47,8 @@ def test_falls_from_exactly_1_to_exactly_0(name, process):
         spec["process"] = process
     elif process != "edm":
         pytest.skip("knows no process")
+    if "intervals" in spec:
+        pytest.skip("climbs on its way")
     for steps in (1, 7):
         times = np.asarray(build("grid", spec | {"name": name, "steps": steps}))
         assert times.shape == (steps + 1,)

@@ -29,6 +29,10 @@ GAUSSIAN = {
 }
 
 
+SHARED_STEPS = {"adaptive": 3e-4}
+"""Samplers that choose steps for the whole batch, and how much of the others a sample may know."""
+
+
 @pytest.fixture(params=available("sampler"))
 def made(request):
     """(sampler, process) of a discovered sampler, as its module's example has them."""
@@ -88,14 +92,15 @@ def test_held_tokens_are_untouched_bit_for_bit(made, key, oracles):
     assert (end[:, 2:] != x[:, 2:]).all()
 
 
-def test_a_sample_with_its_own_key_does_not_know_its_batch(made, key, oracles, x64):
+def test_a_sample_with_its_own_key_does_not_know_its_batch(made, request, key, oracles, x64):
     sampler, process = made
+    known = SHARED_STEPS.get(request.node.callspec.params["made"], 1e-12)
     keys = jax.random.split(key, 4)
     x = process.prior((4, 2, 2)).sample(keys)
     denoiser = oracles.mixture(process, MEANS, WEIGHTS, STD)
     together = sample(keys, denoiser, sampler, x, linear_grid(5))
     alone = sample(keys[2:3], denoiser, sampler, x[2:3], linear_grid(5))
-    np.testing.assert_allclose(together[2:3], alone, rtol=1e-12, atol=1e-14)
+    np.testing.assert_allclose(together[2:3], alone, rtol=known, atol=known / 100)
 
 
 def test_gradients_through_the_chain_are_finite(made, key, oracles):
@@ -110,17 +115,6 @@ def test_gradients_through_the_chain_are_finite(made, key, oracles):
         assert np.isfinite(gradient).all()
 
 
-def flow_map(process, x, t, s, mean, std):
-    """The exact flow of N(mean, std^2): (x - alpha mean)/sqrt(alpha^2 std^2 + sigma^2) is constant."""
-
-    def centre_and_width(u):
-        alpha, sigma = process.alpha(u), process.sigma(u)
-        return alpha * mean, jnp.sqrt(alpha**2 * std**2 + sigma**2)
-
-    (m_t, w_t), (m_s, w_s) = centre_and_width(t), centre_and_width(s)
-    return m_s + w_s / w_t * (x - m_t)
-
-
 @pytest.mark.parametrize("process", GAUSSIAN.values(), ids=GAUSSIAN)
 @pytest.mark.parametrize(("sampler", "order"), [(euler, 1), (ddim, 1), (heun, 2)])
 def test_order_of_convergence(process, sampler, order, x64, oracles):
@@ -132,7 +126,7 @@ def test_order_of_convergence(process, sampler, order, x64, oracles):
     for n in (64, 128):
         times = process.time(jnp.exp(jnp.linspace(1.0, -1.0, n + 1)))
         end = sample(jax.random.key(0), denoiser, sampler(process), x, times)
-        errors.append(abs(end - flow_map(process, x, times[0], times[-1], 0.4, 0.6)).max())
+        errors.append(abs(end - oracles.flow(process, x, times[0], times[-1], 0.4, 0.6)).max())
     slope = np.log2(errors[0] / errors[1])
     assert abs(slope - order) < 0.1
 
