@@ -99,6 +99,29 @@ def class_row(conditions: Batch | None, batch: int, labels: int) -> Array:
     return jnp.where(label == -1, labels, jnp.where(label < labels, label, outside))
 
 
+def augment_label(conditions: Batch | None, batch: int, numbers: int) -> Array | None:
+    """What was done to each sample of the data: floating `[B, numbers]`, or None, which means nothing was.
+
+    Raises:
+      TypeError: the label is not floating.
+      ValueError: the label is not `[B, numbers]`, or the network was built to take none.
+    """
+    label = None if conditions is None else conditions.get("augment")
+    if label is None:
+        return None
+    if numbers == 0:
+        raise ValueError(
+            "the batch holds `augment`, but the network does not look at it and would learn augmented data: "
+            "build it with augment=<numbers of the label>, or leave the augmentation out"
+        )
+    label = jnp.asarray(label)
+    if not jnp.issubdtype(label.dtype, jnp.floating):
+        raise TypeError(f"augment must be floating, got {label.dtype}")
+    if label.shape != (batch, numbers):
+        raise ValueError(f"augment must be [B, {numbers}] = {(batch, numbers)}, got {label.shape}")
+    return label
+
+
 def step_index(t: Array, steps: int) -> Array:
     """The step k = round(t steps) of levels t in [0, 1], for networks with a read-out for each step.
 
