@@ -8,8 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from diffusion_jax import preconditioning
 from diffusion_jax.networks.official import from_official
 from diffusion_jax.networks.unet import adm, ddpmpp, ncsnpp
+from diffusion_jax.preconditioning import precondition
+from diffusion_jax.processes import edm
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 TINY = {"ddpmpp": (ddpmpp, 16), "ncsnpp": (ncsnpp, 16), "adm": (adm, 32)}
@@ -44,6 +47,21 @@ def test_recorded_outputs(name):
         wanted = arrays[f"out/{key}"]
         out = np.asarray(call(x, noise, known))[:, 0].transpose(0, 3, 1, 2)
         np.testing.assert_allclose(out, wanted, atol=1e-5 * np.abs(wanted).max())
+
+
+@every
+@pytest.mark.parametrize("coefficients", ["edm", "vp", "ve"])
+def test_recorded_denoisers(name, coefficients):
+    """D(5 x; sigma) under each preconditioning, in EDM's process."""
+    arrays, x, _, _, call = recorded(name)
+    conditions = {"label": arrays["in/class_labels"].argmax(1), "augment": arrays["in/augment_labels"]}
+    process = edm(80.0)
+    choice = getattr(preconditioning, coefficients)
+    denoiser = precondition(lambda x, noise: call(x, noise, conditions), process, choice)
+    out = denoiser(5 * x, process.time(jnp.asarray(arrays["in/sigma"])))
+    wanted = arrays[f"out/denoised_{coefficients}"]
+    out = np.asarray(out)[:, 0].transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(out, wanted, atol=1e-4 * np.abs(wanted).max())
 
 
 @every
