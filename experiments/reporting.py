@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import statistics
 from collections.abc import Mapping
 from fnmatch import fnmatch
 from pathlib import Path
@@ -37,7 +38,8 @@ class Row(NamedTuple):
     """A row of a table.
 
     label:  what was done
-    run:    the id of a run
+    run:    the id of a run; or several, trainings with other seeds: their mean, its standard error from their
+            spread, which holds what sampling adds
     metric: its name in the record, "<evaluation>/<metric>"
     unit:   of the metric
     paper:  the published value, a number or text, or None
@@ -49,7 +51,7 @@ class Row(NamedTuple):
     """
 
     label: str
-    run: str
+    run: str | tuple[str, ...]
     metric: str
     unit: str
     paper: float | str | None = None
@@ -67,6 +69,9 @@ class Table(NamedTuple):
     runs: tuple[Run, ...]
     rows: tuple[Row, ...]
 
+
+_PARTS = ("training", "evaluation")
+"""What the time of a row is of."""
 
 COLUMNS = ("", "paper", "ours", "limit", "unit", "hardware", "time", "note")
 
@@ -86,7 +91,7 @@ def table(paper: str) -> Table:
         raise ValueError(f"no table {paper!r}; there are: {', '.join(papers())}")
     found: Table = importlib.import_module(f"experiments.tables.{paper}").TABLE
     ids = [run.id for run in found.runs]
-    named = {row.run for row in found.rows} | {
+    named = {run for row in found.rows for run in _runs(row)} | {
         row.limit[0] for row in found.rows if isinstance(row.limit, tuple)
     }
     unknown, twice = named - set(ids), {one for one in ids if ids.count(one) > 1}
@@ -119,7 +124,7 @@ def render(paper: str, only: str | None = None, results: Path = records.RESULTS)
     keep = {run.id for run in selected(found, only)}
     runs = {run.id: run for run in found.runs}
     stored = {run.id: records.read(record_path(paper, run, results)) for run in found.runs}
-    lines = [_line(row, runs[row.run], stored) for row in found.rows if row.run in keep]
+    lines = [_line(row, runs, stored) for row in found.rows if keep.intersection(_runs(row))]
     return f"{found.title}\n\n{_markdown(lines)}"
 
 
@@ -131,7 +136,7 @@ def rows_of(record: Record, results: Path = records.RESULTS) -> str:
         runs = {one.id: one for one in found.runs}
         stored = {one.id: records.read(record_path(paper, one, results)) for one in found.runs}
         stored[run.id] = record
-        lines += [_line(row, runs[row.run], stored) for row in found.rows if row.run == run.id]
+        lines += [_line(row, runs, stored) for row in found.rows if run.id in _runs(row)]
     return _markdown(lines) if lines else ""
 
 
@@ -152,30 +157,46 @@ def _matching(record: Record) -> list[tuple[str, Run]]:
     ]
 
 
-def _line(row: Row, run: Run, stored: Mapping[str, Record | None]) -> list[str]:
-    record = stored[run.id]
+def _runs(row: Row) -> tuple[str, ...]:
+    return (row.run,) if isinstance(row.run, str) else row.run
+
+
+def _line(row: Row, runs: Mapping[str, Run], stored: Mapping[str, Record | None]) -> list[str]:
+    found = {run: record for run in _runs(row) if (record := stored[run]) is not None}
     paper = "" if row.paper is None else str(row.paper)
-    if record is None:
-        state = "needs data" if run.needs_data else "not run"
+    if not found:
+        state = "needs data" if any(runs[run].needs_data for run in _runs(row)) else "not run"
         return [row.label, paper, state, _limit(row, stored), row.unit, "", "", row.note]
     notes = [row.note] if row.note else []
-    value, error = _value(record, row.metric, row.se, row.per)
-    if not records.same_run(record["config"], config_of(run)):
+    value, error = _mean([_value(record, row.metric, row.se, row.per) for record in found.values()])
+    if len(found) < len(_runs(row)):
+        notes.append(f"**{len(found)} of {len(_runs(row))} trainings**")
+    if not all(records.same_run(record["config"], config_of(runs[run])) for run, record in found.items()):
         notes.append("**stale: the config has changed since**")
     if row.expect and value is not None and not row.expect[0] <= value <= row.expect[1]:
         notes.append(f"**outside the expected {row.expect[0]:g} to {row.expect[1]:g}**")
     ours = f"no {row.metric}" if value is None else number(value, error)
-    spent = sum(record["seconds"].get(part, 0.0) for part in ("training", "evaluation"))
+    seconds = [record["seconds"].get(part, 0.0) for record in found.values() for part in _PARTS]
     return [
         row.label,
         paper,
         ours,
         _limit(row, stored),
         row.unit,
-        record["hardware"],
-        duration(spent),
+        ", ".join(sorted({record["hardware"] for record in found.values()})),
+        duration(sum(seconds)),
         "; ".join(notes),
     ]
+
+
+def _mean(found: list[tuple[float | None, float | None]]) -> tuple[float | None, float | None]:
+    """The mean over runs and its standard error; of one run, the run's own."""
+    if len(found) == 1:
+        return found[0]
+    values = [value for value, _ in found if value is not None]
+    if len(values) < 2:
+        return (values[0] if values else None), None
+    return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
 
 
 def _limit(row: Row, stored: Mapping[str, Record | None]) -> str:

@@ -26,6 +26,8 @@ TABLE = Table(
         Row("fourth", "absent", "bound/bits", "bits"),
         Row("fifth", "fetched", "bound/bits", "bits"),
         Row("sixth", "plain", "bound/spread", "nats", se="bound/bits_se"),
+        Row("both", ("plain", "other"), "bound/bits", "bits"),
+        Row("half", ("plain", "absent"), "bound/bits", "bits"),
         Row("seventh", "plain", "bound/bits", "bits/pixel", limit=("plain", "bound/bits"), per=10),
     ),
 )
@@ -71,6 +73,16 @@ def test_a_row_shows_what_its_record_says(paper):
     }
 
 
+def test_trainings_with_several_seeds_are_one_row(paper):
+    """The mean of -2.37518 and -0.5, and half their distance; the time of both."""
+    found = cells(paper)
+    assert found["both"]["ours"] == "-1.44 ± 0.94"
+    assert found["both"]["time"] == "4 min 20 s"
+    assert "1 of 2 trainings" in found["half"]["note"]
+    assert "first" in cells(paper, "plain")
+    assert "both" in cells(paper, "other")
+
+
 def test_limits_and_errors_come_from_records(paper):
     found = cells(paper)
     assert found["second"]["paper"] == "5.4 ± 0.2"
@@ -106,7 +118,7 @@ def test_a_record_of_another_config_is_stale(paper):
 
 
 def test_only_chooses_runs_by_pattern(paper):
-    assert list(cells(paper, "o*")) == ["second"]
+    assert list(cells(paper, "o*")) == ["second", "both"]
     with pytest.raises(ValueError, match=r"no run matches 'x\*'; there are: plain, other, absent, fetched"):
         reporting.render("fake", "x*", paper)
 
