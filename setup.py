@@ -16,6 +16,7 @@ INSTALL = [
     "importlib_resources>=6.4",  # tensorflow-datasets imports it without requiring it
     "diffrax>=0.7",
     "numpy>=2.0",
+    "scipy>=1.14",
     "pillow>=11.0",
     "scikit-learn>=1.6",
     "matplotlib>=3.9",
@@ -54,7 +55,7 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11",
     packages=find_packages(include=["diffusion_jax", "diffusion_jax.*"]),
-    package_data={"diffusion_jax": ["py.typed"]},
+    package_data={"diffusion_jax": ["py.typed", "evaluation/*.npz"]},
     install_requires=INSTALL,
     extras_require=EXTRAS,
 )

@@ -6,6 +6,8 @@ Its *kind* is the key under which it stands in the config, or the parameter that
 
     build("objective", {"name": "elbo", "process": "vp_cosine", "network": {"name": "mlp", "width": 64}})
 
+So are those inside other mappings, such as the methods of `{"methods": {"mine": {"sampler": "heun"}}}`.
+
 A component is a factory that its module lists in `EXAMPLES: dict[name, small arguments]`, a literal dict. The
 names are read from the source, so that a scan imports nothing; only the module that is used is imported.
 Adding a component is writing a function and its example: no registry, no edit elsewhere.
@@ -36,12 +38,14 @@ KINDS: dict[str, str] = {
     "term": "diffusion_jax.objectives.terms",
     "pairs": "diffusion_jax.objectives.pairs",
     "weight": "diffusion_jax.objectives.weights",
+    "augmentation": "diffusion_jax.objectives.augmentation",
     "sampler": "diffusion_jax.sampling",
     "decoder": "diffusion_jax.sampling.decoders",
     "grid": "diffusion_jax.sampling.grids",
     "data": "diffusion_jax.data",
     "support": "diffusion_jax.data.supports",
     "evaluation": "diffusion_jax.evaluation",
+    "extractor": "diffusion_jax.evaluation.extractors",
     "optimizer": "diffusion_jax.training.optimizer",
     "ema": "diffusion_jax.training.ema",
 }
@@ -122,7 +126,9 @@ def _argument(key: str, value: Any, late: dict[str, Any]) -> Any:
         return _bound_of_run(**_plain(value))
     if key in KINDS:
         return _build(key, value, late)
-    return value.to_dict() if isinstance(value, ml_collections.ConfigDict) else value
+    if _is_mapping(value):
+        return {name: _argument(name, one, late) for name, one in _plain(value).items()}
+    return value
 
 
 def _call(what: str, factory: Any, arguments: dict[str, Any], late: dict[str, Any]) -> Any:

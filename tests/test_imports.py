@@ -24,7 +24,7 @@ ALLOWED = {
     "preconditioning": CORE[:4],
     "objectives": CORE,
     "sampling": CORE,
-    "evaluation": (*CORE, "objectives", "sampling"),
+    "evaluation": (*CORE, "objectives", "sampling", "networks.inception"),
     "networks": ("types",),
     "training": ("types", "objectives.base"),
     "data": ("types",),

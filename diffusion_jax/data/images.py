@@ -85,8 +85,9 @@ def image_dataset(
         classes=classes,
         splits={split: len(source) for split, source in sources.items()},
         description=description,
+        dequantised=dequantise or standardise,
     )
-    return Dataset(info, sources, Grey(unit, centre, dequantise or standardise, flip), folder)
+    return Dataset(info, sources, Grey(unit, centre, info.dequantised, flip), folder)
 
 
 def _moments(source: Source, levels: int) -> tuple[float, float]:

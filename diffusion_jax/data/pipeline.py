@@ -54,6 +54,7 @@ class Info(NamedTuple):
     classes:     number of classes of `label`, or None
     splits:      examples in each split
     description: a sentence or two, with the source
+    dequantised: whether x holds noise u beside the grey value
     """
 
     shape: tuple[int, ...]
@@ -64,6 +65,7 @@ class Info(NamedTuple):
     classes: int | None
     splits: dict[str, int]
     description: str
+    dequantised: bool = False
 
 
 class Source(Protocol):

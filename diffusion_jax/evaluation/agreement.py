@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.drawing import Grid, Method, drawer
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.sampling.loop import fitted, sample, sample_bound
-from diffusion_jax.types import Array, Key, Sampler
+from diffusion_jax.types import Key
 
 
-def class_agreement(
-    sampler: Sampler | Callable[..., Sampler],
-    count: int = 500,
-    grid: Array | Callable[[Any], Array] | None = None,
-) -> Evaluation:
+def class_agreement(sampler: Method, count: int = 500, grid: Grid = None) -> Evaluation:
     """The share of class-conditional samples to which a classifier trained on real data gives their class.
 
     Beside it, the share of held-out real examples that it classifies rightly: the limit for the samples. The
@@ -43,20 +36,8 @@ def class_agreement(
 
         machine = SVC().fit(real, labels)
         wanted = np.arange(count) % classes
-
-        @jax.jit
-        def draw(key: Key, label: Array) -> Array:
-            bound = bind({"label": label})
-            start_key, path_key = jax.random.split(key)
-            x = bound.process.prior((count, *dataset.info.shape)).sample(start_key)
-            method = fitted(sampler, bound)
-            if grid is None:
-                return sample_bound(path_key, bound, x, method)
-            assert bound.denoiser is not None
-            times = grid(bound.process) if callable(grid) else grid
-            return sample(path_key, bound.denoiser, method, x, times)
-
-        drawn = np.asarray(draw(key, jnp.asarray(wanted))).reshape(count, -1)
+        draw = drawer(bind, dataset.info, sampler=sampler, grid=grid, count=count, labels=True)
+        drawn = draw(key).x.reshape(count, -1)
         share = float((machine.predict(drawn) == wanted).mean())
         limit = float((machine.predict(held_out) == truth).mean())
         metrics = {

@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.levels import token_sum
 from diffusion_jax.objectives.base import continuous_rate, pair_kl, prior_kl
 from diffusion_jax.types import Array, Batch, Bound, Key
@@ -270,7 +271,6 @@ def evaluate_bound(
     if copies < 1:
         raise ValueError(f"copies must be at least 1, got {copies}")
 
-    @jax.jit
     def score(key: Key, x: Array) -> dict[str, Array]:
         terms = bound_terms(key, bound, jnp.tile(x, (copies,) + (1,) * (x.ndim - 1)), pairs, continuous)
         return {name: value.reshape(copies, *x.shape[:2]) for name, value in terms._asdict().items()}
@@ -280,7 +280,7 @@ def evaluate_bound(
         return bound.process.prior(x.shape).entropy()[0].size
 
     return collect(
-        score,
+        compiled(score),
         batches,
         key,
         unit=unit,

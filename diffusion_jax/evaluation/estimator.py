@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.objectives.base import continuous_rate
 from diffusion_jax.processes.learned import MonotoneLogSNR
@@ -61,7 +62,6 @@ def straightened(bound: Bound) -> Bound:
 
 
 def _estimates(bound: Bound, batches: Any, key: Key, draws: int) -> np.ndarray:
-    @jax.jit
     def once(key: Key, x0: Array) -> Array:
         assert bound.denoiser is not None
         assert bound.times is not None
@@ -72,12 +72,12 @@ def _estimates(bound: Bound, batches: Any, key: Key, draws: int) -> np.ndarray:
         rate = continuous_rate(bound.process, x0, bound.denoiser(x_t, t), t)
         return (1 - first) * rate.sum(1) / (x0[0].size * math.log(2))
 
-    found = []
+    run, found = compiled(once), []
     for i, batch in enumerate(batches):
         rows = np.asarray(batch["mask"]).sum(1) > 0
         x0 = jnp.asarray(batch["x"])
         keys = jax.random.split(jax.random.fold_in(key, i), draws)
-        found += [np.asarray(once(k, x0), np.float64)[rows] for k in keys]
+        found += [np.asarray(run(k, x0), np.float64)[rows] for k in keys]
     return np.concatenate(found)
 
 

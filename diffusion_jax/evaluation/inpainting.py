@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.loop import sample
@@ -97,7 +98,7 @@ def _evaluation(
         del dataset
         from scipy import stats
 
-        run = jax.jit(lambda key, x: draw(bind, key, x))
+        run = compiled(lambda key, x: draw(bind, key, x))
         metrics: dict[str, Any] = {}
         lines = [what]
         for i, x in enumerate(known):

@@ -1,0 +1,82 @@
+"""Samples for an evaluation: sample i depends on the key and i alone, whatever the batch it is drawn in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion_jax.evaluation.compiling import compiled
+from diffusion_jax.evaluation.outcome import Bind
+from diffusion_jax.sampling.loop import counted, fitted, sample, sample_bound
+from diffusion_jax.types import Array, Key, Sampler
+
+Method = Sampler | Callable[..., Sampler]
+Grid = Array | Callable[[Any], Array] | None
+
+
+class Drawn(NamedTuple):
+    """x: samples [N, T, ...]; evaluations: of the denoiser for a sample, as counted while they were drawn."""
+
+    x: np.ndarray
+    evaluations: float
+
+
+def drawer(
+    bind: Bind,
+    info: Any,
+    *,
+    sampler: Method,
+    grid: Grid,
+    count: int,
+    labels: bool,
+    batch_size: int = 500,
+) -> Callable[[Key], Drawn]:
+    """key -> `count` samples of what `bind` gives; compiles once.
+
+    Args:
+        bind: conditions -> Bound.
+        info: of the data set: the shape of a sample, and its classes.
+        sampler: what draws; a factory is given the bound's process, and its variance where it takes one.
+        grid: levels to walk, an array or process -> array; None takes the bound's grid and decoder.
+        count: N, at least 1.
+        labels: gives sample i the class i modulo their number.
+        batch_size: samples in a call.
+
+    Raises ValueError for a count or batch size below 1, and for labels of a data set without classes.
+    """
+    if count < 1 or batch_size < 1:
+        raise ValueError(f"count and batch_size must be at least 1, got {count} and {batch_size}")
+    if labels and info.classes is None:
+        raise ValueError("the data set has no classes to draw samples of")
+    batch = min(count, batch_size)
+    counters = []
+
+    def draw(key: Key, index: Array) -> Array:
+        bound = bind({"label": index % info.classes} if labels else {})
+        assert bound.denoiser is not None
+        denoiser, evaluations = counted(bound.denoiser)
+        counters.append(evaluations)
+        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
+        x = bound.process.prior((batch, *info.shape)).sample(keys[:, 0])
+        method = fitted(sampler, bound)
+        if grid is None:
+            return sample_bound(keys[:, 1], bound._replace(denoiser=denoiser), x, method)
+        times = grid(bound.process) if callable(grid) else grid
+        return sample(keys[:, 1], denoiser, method, x, times)
+
+    run = compiled(draw)
+
+    def evaluations() -> int:
+        return sum(one() for one in counters)
+
+    def call(key: Key) -> Drawn:
+        before = evaluations()
+        starts = range(0, count, batch)
+        parts = [np.asarray(run(key, jnp.arange(first, first + batch))) for first in starts]
+        return Drawn(np.concatenate(parts)[:count], (evaluations() - before) / len(starts))
+
+    return call
