@@ -19,6 +19,7 @@ import numpy as np
 
 from diffusion_jax.data.images import image_dataset
 from diffusion_jax.data.pipeline import Dataset, integer
+from diffusion_jax.data.splits import held_out
 from diffusion_jax.data.storage import Example, stored
 
 EXAMPLES = {"image_folder": {"folder": "images", "size": 16}}
@@ -53,8 +54,6 @@ def image_folder(
             out of range.
     """
     size = integer("size", size, 1)
-    if not 0.0 < test_share < 1.0:
-        raise ValueError(f"test_share must lie between 0 and 1, got {test_share}")
     root = Path(folder).expanduser()
     if not root.is_dir():
         raise FileNotFoundError(f"there is no folder of images {root.absolute()}")
@@ -65,11 +64,11 @@ def image_folder(
             f"image files end in {', '.join(SUFFIXES)}"
         )
     names = [path.relative_to(root).as_posix() for path in paths]
-    test = _held_out(names, test_share)
+    test = held_out(names, test_share)
 
     def images(chosen: bool) -> Iterator[Example]:
-        for path, held_out in zip(paths, test):
-            if held_out == chosen:
+        for path, is_test in zip(paths, test):
+            if is_test == chosen:
                 yield {"x": _square(path, size, grey)[None]}
 
     sources, stored_in = stored(
@@ -89,13 +88,6 @@ def image_folder(
         standardise=standardise,
         flip=flip,
     )
-
-
-def _held_out(names: list[str], share: float) -> list[bool]:
-    places = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64 for name in names]
-    # The lowest is always held out and the highest never.
-    lowest, highest = min(places), max(places)
-    return [place == lowest or (place < share and place != highest) for place in places]
 
 
 def _digest(paths: list[Path], names: list[str]) -> str:

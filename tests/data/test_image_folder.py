@@ -76,6 +76,7 @@ def test_bad_folders(tmp_path):
     Image.new("L", (9, 9)).save(tmp_path / "one.png")
     with pytest.raises(ValueError, match="has 1 images, a training and a test split need 2"):
         image_folder(tmp_path, size=8)
+    Image.new("L", (9, 9)).save(tmp_path / "two.png")
     with pytest.raises(ValueError, match="test_share must lie between 0 and 1"):
         image_folder(tmp_path, size=8, test_share=1.0)
 
