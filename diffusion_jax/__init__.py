@@ -56,6 +56,10 @@ from diffusion_jax.sampling.products import (
     smooth,
 )
 from diffusion_jax.sampling.restart import restart
+from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
+from diffusion_jax.sampling.transforms.gradients import classifier, energy, residual_scale, snr_scale
+from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
+from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
 from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.types import (
     Array,
@@ -96,16 +100,21 @@ __all__ = [
     "adaptive",
     "advance",
     "ancestral",
+    "autoguidance",
     "bernoulli_factor",
     "binomial",
     "categorical",
     "categorical_factor",
+    "cfg",
+    "classifier",
     "cosine_grid",
     "counted",
     "ddim",
     "delta",
     "discretised_gaussian",
+    "dynamic_threshold",
     "edm",
+    "energy",
     "euler",
     "exponential_grid",
     "fixed_kernel",
@@ -113,6 +122,7 @@ __all__ = [
     "gaussian_factor",
     "heun",
     "iddpm_grid",
+    "inpaint",
     "karras_grid",
     "large",
     "laws",
@@ -125,6 +135,8 @@ __all__ = [
     "objectives",
     "precondition",
     "preconditioning",
+    "renoised",
+    "residual_scale",
     "restart",
     "restart_grid",
     "reverse_kernel",
@@ -133,7 +145,9 @@ __all__ = [
     "sample_path",
     "small",
     "smooth",
+    "snr_scale",
     "softmax",
+    "threshold",
     "under",
     "unscaled",
     "variance_preserving",

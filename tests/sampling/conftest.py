@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from diffusion_jax.levels import expand
@@ -16,6 +17,19 @@ def gaussian(process, mean, std):
         alpha, sigma = expand(process.alpha(t), x), expand(process.sigma(t), x)
         gain = alpha * std**2 / (alpha**2 * std**2 + sigma**2)
         return mean + gain * (x - alpha * mean)
+
+    return denoiser
+
+
+def correlated(process, mean, covariance):
+    """The denoiser of data N(mean, covariance) over the entries of a token; x [B, T, D]."""
+    variances, axes = np.linalg.eigh(covariance)
+    mean, variances = (jnp.asarray(v).reshape(1, 1, -1) for v in (mean, variances))
+
+    def denoiser(x, t):
+        alpha, sigma = expand(process.alpha(t), x), expand(process.sigma(t), x)
+        gain = alpha * variances / (alpha**2 * variances + sigma**2)
+        return mean + ((x - alpha * mean) @ axes * gain) @ axes.T
 
     return denoiser
 
@@ -55,7 +69,18 @@ def atoms(process, values):
     return denoiser
 
 
+def flow(process, x, t, s, mean, std):
+    """The exact flow of N(mean, std^2): (x - alpha mean)/sqrt(alpha^2 std^2 + sigma^2) is constant."""
+
+    def centre_and_width(u):
+        alpha, sigma = process.alpha(u), process.sigma(u)
+        return alpha * mean, jnp.sqrt(alpha**2 * std**2 + sigma**2)
+
+    (m_t, w_t), (m_s, w_s) = centre_and_width(t), centre_and_width(s)
+    return m_s + w_s / w_t * (x - m_t)
+
+
 @pytest.fixture(scope="session")
 def oracles():
-    """The exact denoisers above, by name."""
-    return SimpleNamespace(gaussian=gaussian, mixture=mixture, atoms=atoms)
+    """The exact denoisers above and the exact flow, by name."""
+    return SimpleNamespace(flow=flow, gaussian=gaussian, correlated=correlated, mixture=mixture, atoms=atoms)
