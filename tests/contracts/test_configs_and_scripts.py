@@ -48,6 +48,8 @@ def test_a_config_has_a_debug_variant_of_two_steps(path, data_dir, monkeypatch):
         pytest.skip(f"needs data: {error}")
     objective, optimizer = build("objective", config.objective), build("optimizer", config.optimizer)
     batches = data.iterator("train", config.training.batch_size, config.seed).next(2)
+    shown = ("x", "mask", *config.get("conditions", []))
+    batches = {name: leaf for name, leaf in batches.items() if name in shown}
     key = jax.random.key(config.seed)
     state = states.create(
         objective.init(key, jax.tree.map(lambda x: jnp.asarray(x[0]), batches)), optimizer, False
