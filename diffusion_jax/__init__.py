@@ -34,7 +34,11 @@ from diffusion_jax.sampling.adaptive import adaptive
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.ddim import ddim
 from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel, reverse_kernel, softmax
+from diffusion_jax.sampling.dpmpp_2m import dpmpp_2m
+from diffusion_jax.sampling.dpmpp_2m_sde import dpmpp_2m_sde
+from diffusion_jax.sampling.dpmpp_3m import dpmpp_3m
 from diffusion_jax.sampling.euler import euler
+from diffusion_jax.sampling.euler_ancestral import euler_ancestral
 from diffusion_jax.sampling.grids import (
     cosine_grid,
     exponential_grid,
@@ -47,6 +51,7 @@ from diffusion_jax.sampling.grids import (
     vp_grid,
 )
 from diffusion_jax.sampling.heun import heun
+from diffusion_jax.sampling.lms import lms
 from diffusion_jax.sampling.loop import advance, counted, sample, sample_bound, sample_path
 from diffusion_jax.sampling.products import (
     bernoulli_factor,
@@ -61,6 +66,7 @@ from diffusion_jax.sampling.transforms.gradients import classifier, energy, resi
 from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
 from diffusion_jax.sampling.transforms.under import under
+from diffusion_jax.sampling.unipc import unipc
 from diffusion_jax.types import (
     Array,
     Batch,
@@ -112,10 +118,14 @@ __all__ = [
     "ddim",
     "delta",
     "discretised_gaussian",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "dpmpp_3m",
     "dynamic_threshold",
     "edm",
     "energy",
     "euler",
+    "euler_ancestral",
     "exponential_grid",
     "fixed_kernel",
     "flow",
@@ -130,6 +140,7 @@ __all__ = [
     "learned_beta",
     "levels",
     "linear_grid",
+    "lms",
     "log_snr_grid",
     "networks",
     "objectives",
@@ -149,6 +160,7 @@ __all__ = [
     "softmax",
     "threshold",
     "under",
+    "unipc",
     "unscaled",
     "variance_preserving",
     "vdm",
