@@ -97,7 +97,7 @@ def train(
         ValueError: the workdir belongs to another config, the devices do not divide the batch, or an argument
             is out of range.
         TypeError: `ema` is not a function.
-        NonFiniteError: the loss, the gradients or the updates of a step, which is named, were not finite.
+        NonFiniteError: the loss or the updates of a step, which is named, were not finite.
             The last good checkpoint stays.
         SystemExit: with code 0, on SIGTERM, after a checkpoint has been saved.
     """

@@ -1,7 +1,8 @@
 """Metrics of a training run: fetched one call late, averaged over a window, written as lines of JSON.
 
-workdir/metrics.jsonl   {"step": n, "loss": ..., ...}: means over the steps since the line before. Nothing in
-                        it depends on time, so that a resumed run writes the same bytes
+workdir/metrics.jsonl   {"step": n, "loss": ..., ...}: means over the steps since the line before, null where
+                        one is not finite. Nothing in it depends on time, so that a resumed run writes the
+                        same bytes
 workdir/timing.jsonl    {"step": n, "seconds": ..., "steps_per_second": ...}: seconds of training so far
 workdir/tensorboard/    both, if asked for
 """
@@ -29,7 +30,7 @@ Hook = Callable[[int, Mapping[str, float]], None]
 
 
 class NonFiniteError(FloatingPointError):
-    """Loss, gradients or updates were not finite. The state after that step is worthless."""
+    """The loss or the updates were not finite. The state after that step is worthless."""
 
 
 class Recorder:

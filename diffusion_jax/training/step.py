@@ -11,6 +11,11 @@ include the mask in its weight or not; it is 0/1, so that applying it twice chan
 
 Precision: parameters, gradients, moments and averages are float32. Computing in bfloat16 is the network's
 `dtype` argument (flax's `dtype` beside a float32 `param_dtype`); levels and losses stay in float32.
+
+A step is sound (`finite`) where its loss and its updates are finite, and no finite entry of its gradient is
+so large that the square overflows: Adam would never move that parameter again. An entry that is not finite
+makes updates that are not, unless the optimiser sanitises it: then training goes on, and `grad_norm`, taken
+before, tells. A loss that is not finite always ends a run.
 """
 
 from __future__ import annotations
@@ -56,7 +61,7 @@ def make_step(
         A function of the state (donated: its buffers are reused and must not be read again), n stacked
         batches with leaves [n, B, ...], and the root key. Step n has the key `fold_in(root, n)`, and its
         micro-batch m folds in m. The metrics have the shape [n]: the objective's, `loss`, `grad_norm` (the
-        global norm before the optimiser clips) and `finite`, whether loss, gradients and updates all are.
+        global norm before the optimiser sanitises and clips) and `finite`, whether the step is sound.
 
     Raises:
         ValueError: while tracing, if a batch is no multiple of `microbatches`, if the loss has not the shape
@@ -68,7 +73,8 @@ def make_step(
         carried, grads, metrics = _gradients(objective, microbatches, state, key, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         grad_norm = optax.tree.norm(grads)
-        sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(grad_norm)
+        finite_part = jax.tree.map(lambda g: jnp.where(jnp.isfinite(g), g, 0), grads)
+        sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(optax.tree.norm(finite_part))
         metrics |= {"grad_norm": grad_norm, "finite": sound & jnp.isfinite(optax.tree.norm(updates))}
         params = optax.apply_updates(state.params, updates)
         average = state.ema

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from diffusion_jax.training import ema
+from diffusion_jax.training import ema, optimizer
 from diffusion_jax.training.state import create, variables
 from diffusion_jax.training.step import make_step
 from diffusion_jax.types import Bound, Loss, Objective, Variables
@@ -23,8 +23,8 @@ def linear(value, weight=lambda batch, v: jnp.ones_like(v), metrics=lambda v: {}
     return Objective(lambda key, batch: Variables({"w": jnp.float32(2)}), loss, lambda *_: Bound())
 
 
-def start(one, optimizer=RATE, averaged=False):
-    return create(one.init(jax.random.key(0), {}), optimizer, averaged)
+def start(one, rule=RATE, averaged=False):
+    return create(one.init(jax.random.key(0), {}), rule, averaged)
 
 
 def test_reduction_divides_by_the_tokens_that_carry_loss():
@@ -177,6 +177,25 @@ def test_what_is_not_finite_is_flagged(value, finite):
     one = linear(value)
     _, metrics = make_step(one, RATE)(start(one), {"x": np.ones((1, 1, 1), np.float32)}, jax.random.key(0))
     assert metrics["finite"][0] == finite
+
+
+@pytest.mark.parametrize(
+    ("value", "sanitise", "finite"),
+    [
+        (lambda w, x: jnp.sqrt(w.sum() - 4 + 0 * x), True, True),  # the loss is 0, its gradient infinite
+        (lambda w, x: jnp.sqrt(w.sum() - 4 + 0 * x), False, False),
+        (lambda w, x: jnp.log(w.sum() - 4 + 0 * x), True, False),  # the loss is -inf
+        (lambda w, x: 1e25 * x * (w.sum() - 4), True, False),  # the square of the gradient overflows
+    ],
+)
+def test_a_sanitised_gradient_is_no_failure(value, sanitise, finite):
+    one = linear(value)._replace(init=lambda *_: Variables({"w": jnp.full(2, 2.0)}))
+    tx, x = optimizer.adam(1e-3, sanitise=sanitise), {"x": np.ones((1, 1, 1), np.float32)}
+    state, metrics = make_step(one, tx)(start(one, tx), x, jax.random.key(0))
+    assert metrics["finite"][0] == finite
+    assert np.isinf(metrics["grad_norm"][0])
+    if finite:
+        np.testing.assert_allclose(state.params["w"], 2 - 1e-3, rtol=1e-6)
 
 
 def test_bad_losses_and_batches_are_refused():
