@@ -33,7 +33,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from diffusion_jax.levels import canonical, expand
-from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.processes.gaussian import Gaussian, at_once
 from diffusion_jax.processes.schedules import vp_cosine, vp_linear
 from diffusion_jax.types import Array, Coefficients, Denoiser
 
@@ -60,7 +60,7 @@ def x0(process: Gaussian) -> At:
 
 
 def _require_signal(process: Gaussian, name: str) -> None:
-    with jax.ensure_compile_time_eval():
+    with at_once():
         end = process.alpha(jnp.ones(()))
     if not isinstance(end, Tracer) and float(end) <= 0:
         raise ValueError(
@@ -139,7 +139,7 @@ def iddpm(process: Gaussian, steps: int = 1000) -> At:
     Raises ValueError where alpha(1) = 0.
     """
     inner = eps(process)
-    with jax.ensure_compile_time_eval():
+    with at_once():
         ratios = vp_cosine(steps=steps).ratio(jnp.linspace(0.0, 1.0, steps + 1))
         between = (ratios[1:] + ratios[:-1]) / 2
 

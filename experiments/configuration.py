@@ -25,7 +25,7 @@ DEFAULTS: Config = {
     "conditions": [],
     "ema": None,
     "init_from": None,
-    "sampling": {"sampler": "ancestral", "grid": None, "count": 100, "labels": False},
+    "sampling": {"sampler": "ancestral", "grid": None, "count": 100, "labels": False, "guidance": None},
     "training": {
         "microbatches": 1,
         "steps_per_call": 1,
@@ -42,7 +42,7 @@ DEFAULTS: Config = {
 
 conditions: keys of a batch, beside x and mask, that the model is trained with, such as ["label"]
 training:   arguments of `training.loop.train`, and `devices`, into how many the CPU is divided
-sampling:   what a run draws at its end (see `drawing`); None for nothing
+sampling:   what a run draws at its end (see `runner.drawn`); None for nothing
 evaluation: name -> spec
 """
 

@@ -22,6 +22,8 @@ import numpy as np
 from diffusion_jax.build import build
 from diffusion_jax.evaluation import samples as pictures
 from diffusion_jax.evaluation.outcome import Evaluation
+from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
+from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.training import checkpoints, loop, runs, sharding
 from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook
@@ -191,23 +193,53 @@ def sample(trained: Trained, workdir: Path) -> None:
 
 
 def drawn(
-    trained: Trained, *, count: int, seed: int, sampler: Any, grid: Any = None, labels: bool = False
+    trained: Trained,
+    *,
+    count: int,
+    seed: int,
+    sampler: Any,
+    grid: Any = None,
+    labels: bool = False,
+    guidance: Mapping[str, Any] | None = None,
 ) -> Draws:
     """Samples of a trained model; see `drawing.draw`.
 
-    With `labels`, sample i is of class i modulo their number. Raises ValueError for labels of a data set
-    without classes.
+    With `labels`, sample i is of class i modulo their number. `guidance` is {"scale": w} and, if wanted, the
+    interval {"low": ..., "high": ...} of sigma/alpha: classifier-free (the same model without the label is
+    the weak one) or, with {"guide": workdir}, by that finished run (see `sampling.transforms.extrapolation`).
+
+    Raises ValueError for labels of a data set without classes, and classifier-free guidance without labels.
     """
     classes = trained.plan.dataset.info.classes
     if labels and classes is None:
         raise ValueError("the data set has no classes to draw samples of")
+    guide, interval = None, dict(guidance or {})
+    if guidance is not None:
+        workdir = interval.pop("guide", None)
+        if workdir is None and not labels:
+            raise ValueError("classifier-free guidance is towards a label: set labels, or give a guide")
+        guide = None if workdir is None else load(workdir)
 
-    def bind(variables: Variables, index: Array) -> Bound:
+    def bind(variables: tuple[Variables, Variables | None], index: Array) -> Bound:
         conditions = {"label": index % classes} if labels else {}
-        return trained.plan.objective.bind(variables, jax.random.key(0), conditions)
+        own, other = variables
+        key = jax.random.key(0)
+        bound = trained.plan.objective.bind(own, key, conditions)
+        if guidance is None:
+            return bound
+        assert bound.denoiser is not None
+        if guide is None or other is None:
+            weak = trained.plan.objective.bind(own, key, {}).denoiser
+            assert weak is not None
+            return bound._replace(denoiser=cfg(bound.process, bound.denoiser, weak, **interval))
+        weak = guide.plan.objective.bind(other, key, conditions)
+        assert weak.denoiser is not None
+        seen = under(weak.denoiser, weak.process, bound.process)
+        return bound._replace(denoiser=autoguidance(bound.process, bound.denoiser, seen, **interval))
 
     shape = tuple(trained.plan.dataset.info.shape)
-    return draw(bind, trained.variables, shape, count=count, seed=seed, sampler=sampler, grid=grid)
+    variables = (trained.variables, None if guide is None else guide.variables)
+    return draw(bind, variables, shape, count=count, seed=seed, sampler=sampler, grid=grid)
 
 
 def save_samples(path: Path, trained: Trained, draws: Draws) -> None:

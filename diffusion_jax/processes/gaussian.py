@@ -13,13 +13,23 @@ The schedules themselves are in `schedules`, `tabulated` and `learned`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 
 from diffusion_jax.laws import Normal
 from diffusion_jax.levels import expand
 from diffusion_jax.types import Array
+
+
+@contextmanager
+def at_once() -> Iterator[None]:
+    """What is computed within is computed now, even inside a trace: to check what does not depend on it."""
+    with jax.ensure_compile_time_eval(), jax.transfer_guard("allow"):
+        yield
 
 
 def safe_sqrt(x: Array) -> Array:

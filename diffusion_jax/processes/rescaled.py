@@ -17,11 +17,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.processes.gaussian import Gaussian, at_once
 from diffusion_jax.types import Array
 
 
@@ -63,7 +62,7 @@ def unscaled(process: Gaussian) -> Gaussian:
     scaling the prior would have infinite variance. A traced process (learned, inside jit) is not checked.
     """
     _require(process, "unscaled")
-    with jax.ensure_compile_time_eval():
+    with at_once():
         highest = process.ratio(jnp.ones(()))
     if not isinstance(highest, Tracer) and not jnp.isfinite(highest):
         raise ValueError(

@@ -17,11 +17,10 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.processes.gaussian import Gaussian, at_once
 from diffusion_jax.processes.schedules import vp_cosine
 from diffusion_jax.sampling.ode import require_gaussian
 from diffusion_jax.types import Array
@@ -194,7 +193,7 @@ def _ends(process: Gaussian, steps: int, sigma_min: float, sigma_max: float | No
     """The lowest and the highest ratio, after all that can be wrong with them has been ruled out."""
     _check(steps)
     require_gaussian(process, "a grid of ratios")
-    with jax.ensure_compile_time_eval():
+    with at_once():
         top = process.ratio(jnp.ones(()))
         highest = jnp.minimum(top, 1e4) if sigma_max is None else jnp.asarray(sigma_max)
         if _known(sigma_min) and sigma_min <= 0:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 
 from diffusion_jax.levels import expand
-from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.processes.gaussian import Gaussian, at_once
 from diffusion_jax.types import Array
 
 
@@ -52,7 +52,7 @@ def require_flow(process: Any, name: str) -> None:
     A traced process (learned, inside jit) is not checked for the second.
     """
     require_gaussian(process, name)
-    with jax.ensure_compile_time_eval():
+    with at_once():
         # a root behaves as (1 - t)^(1/2): its slope grows eightfold from the first point to the second
         _, rates = _with_rate(process.alpha, jnp.array([1 - 2**-10, 1 - 2**-16]))
         _, noise_rates = _with_rate(process.sigma, jnp.array([1 - 2**-10, 1 - 2**-16]))

@@ -98,6 +98,24 @@ def test_any_sampler_and_grid_may_be_asked_for(digits_run, tmp_path):
         runner.drawn(trained, count=0, seed=0, sampler="heun")
 
 
+def test_samples_may_be_guided(digits_run):
+    """Scale 1 is no guidance, scale 0 is the model without labels, and a model cannot guide itself."""
+    folder, _ = digits_run
+    trained = runner.load(folder)
+    given = {"count": 20, "seed": 0, "sampler": "ddim", "grid": {"name": "linear_grid", "steps": 3}}
+    plain = runner.drawn(trained, labels=True, **given)
+    for guidance in ({"scale": 1.0}, {"scale": 3.0, "guide": str(folder)}):
+        same = runner.drawn(trained, labels=True, guidance=guidance, **given)
+        np.testing.assert_allclose(same.x, plain.x, rtol=1e-4, atol=1e-5)
+    free = runner.drawn(trained, **given)
+    none = runner.drawn(trained, labels=True, guidance={"scale": 0.0}, **given)
+    np.testing.assert_allclose(none.x, free.x, rtol=1e-4, atol=1e-5)
+    more = runner.drawn(trained, labels=True, guidance={"scale": 3.0}, **given)
+    assert np.abs(more.x - plain.x).max() > 1e-3
+    with pytest.raises(ValueError, match="classifier-free guidance is towards a label"):
+        runner.drawn(trained, guidance={"scale": 2.0}, **given)
+
+
 def test_grey_values_of_the_pictures(debug):
     low, high = runner.grey_limits(debug("digits").dataset.info)
     assert (low, high) == (-1.0, 1.0)
