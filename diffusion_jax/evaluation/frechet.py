@@ -6,8 +6,7 @@ With means mu and covariances S (N - 1 in the denominator) of the features of tw
 
 Sums are float64 and nothing is added to the covariances, as in EDM (arXiv 2206.00364). The trace of the root
 needs no root of a matrix that is not symmetric: with S_i = R_i R_i^T it is the sum of the singular values of
-R_1^T R_2, which are the square roots of the eigenvalues of S_1 S_2; it stays exact where a covariance is
-singular.
+R_1^T R_2, which are the square roots of the eigenvalues of S_1 S_2, also where a covariance is singular.
 
 d^2 of finite sets is biased upwards, the more so the fewer examples there are: compare only figures of equal
 numbers. It is called FID where the features are those of the 2015 Inception, and only there.

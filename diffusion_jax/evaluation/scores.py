@@ -47,7 +47,8 @@ def frechet(
     """Every score of samples of a model, with the evaluations of the denoiser that one of them cost (`nfe`).
 
     Metrics: `frechet` and its lowest over the seeds (`lowest`, which EDM reports), `matched`, `kernel`,
-    `precision`, `recall`, `nearest`; those of held-out data as `real_...`; `nfe`, `count`, `seeds`.
+    `precision`, `recall`, `nearest`; those of held-out data as `real_matched` and so on; `nfe`, `count`,
+    `seeds`. There is no `matched` where the held-out examples are more than the samples.
 
     Args:
         sampler: what draws; a factory is given the bound's process, and its variance where it takes one.
@@ -93,7 +94,9 @@ def frechet(
             metrics[name], metrics[f"{name}_se"] = _mean([row[name] for row in rows])
         metrics["lowest"] = min(row["frechet"] for row in rows)
         if real is not None:
-            metrics |= {f"real_{name}": value for name, value in _scores(real, train).items()}
+            scores = _scores(real, train)
+            scores["matched"] = scores.pop("frechet")
+            metrics |= {f"real_{name}": value for name, value in scores.items()}
             metrics["real_count"] = len(real.features)
         metrics |= {"count": count, "seeds": seeds}
         return Outcome(metrics, _text(extractor.name, metrics))
@@ -250,13 +253,12 @@ def _text(extractor: str, metrics: Mapping[str, Any]) -> str:
         "recall": "recall",
         "nearest": "distance to the nearest training example",
     }
-    real = {name: f"real_{'frechet' if name == 'matched' else name}" for name in what}
     lines = [f"{metrics['count']} samples, {metrics['seeds']} seeds, NFE {metrics['nfe']:g}"]
     for name, words in what.items():
         if name in metrics:
             lines.append(f"{words}: {_shown(metrics, name)}")
-            if name != "frechet" and real[name] in metrics:
-                lines[-1] += f" ({metrics['real_count']} held-out: {metrics[real[name]]:.4g})"
+            if f"real_{name}" in metrics:
+                lines[-1] += f" ({metrics['real_count']} held-out: {metrics[f'real_{name}']:.4g})"
     return "\n".join(lines)
 
 

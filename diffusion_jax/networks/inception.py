@@ -16,6 +16,7 @@ variables["params"]["Mixed_5b"]["branch1x1"]["conv"]["kernel"].
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -177,9 +178,7 @@ def from_state_dict(state: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises ValueError that names the entries which are missing, unknown, of another shape or not finite.
     """
-    like: Any = jax.eval_shape(inception_2015().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
-    leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(like)  # type: ignore[assignment]
-    wanted = {path: leaf.shape for path, leaf in leaves.items()}
+    wanted = _layout()
     names = {path: _name(path) for path in wanted}
     unknown = [
         name
@@ -235,6 +234,14 @@ def largest_pool(x: Array) -> Array:
 
 def _halved(x: Array) -> Array:
     return nn.max_pool(x, (3, 3), (2, 2))
+
+
+@functools.cache
+def _layout() -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Path -> shape of every variable."""
+    like: Any = jax.eval_shape(inception_2015().init, jax.random.key(0), jnp.zeros((1, SIDE, SIDE, 3)))
+    leaves: dict[Any, Any] = traverse_util.flatten_dict(like)
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def _name(path: tuple[str, ...]) -> str:
