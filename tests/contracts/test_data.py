@@ -17,9 +17,12 @@ def data_dir(tmp_path_factory):
 def dataset(data_spec, data_dir, monkeypatch):
     monkeypatch.setenv("DIFFUSION_JAX_DATA", str(data_dir))
     try:
-        return build("data", data_spec)
+        built = build("data", data_spec)
     except FileNotFoundError as error:
         pytest.skip(f"needs data: {error}")
+    if not built.info.splits:
+        pytest.skip("has no examples, only a shape")
+    return built
 
 
 def equal(a, b):
