@@ -53,6 +53,7 @@ from diffusion_jax.sampling.grids import (
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.lms import lms
 from diffusion_jax.sampling.loop import advance, counted, sample, sample_bound, sample_path
+from diffusion_jax.sampling.particles import lookahead, particles, resampled, twisted
 from diffusion_jax.sampling.products import (
     bernoulli_factor,
     categorical_factor,
@@ -142,11 +143,14 @@ __all__ = [
     "linear_grid",
     "lms",
     "log_snr_grid",
+    "lookahead",
     "networks",
     "objectives",
+    "particles",
     "precondition",
     "preconditioning",
     "renoised",
+    "resampled",
     "residual_scale",
     "restart",
     "restart_grid",
@@ -159,6 +163,7 @@ __all__ = [
     "snr_scale",
     "softmax",
     "threshold",
+    "twisted",
     "under",
     "unipc",
     "unscaled",
