@@ -4,7 +4,8 @@
     python -m experiments.sample --workdir runs/digits --sampler heun --steps 50 --grid karras_grid
 
 Without --steps the sampler walks the grid of the run's bound, whose decoder takes the last step. Sample i
-depends on the seed and i alone. Writes OUT.npz, with the array x [N, T, ...], and OUT.png.
+depends on the seed and i alone. Writes OUT.npz, with the array x [N, T, ...], and OUT.png. --export adds
+OUT_uint8.npz, whose arr_0 is uint8 [N, H, W, 3], as other projects' evaluators read images.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from diffusion_jax.build import available
+from diffusion_jax.evaluation.grey import rgb
 from experiments import machine, runner
 
 
@@ -39,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--labels", action="store_true", help="the classes in turn, for a model that knows them"
     )
     parser.add_argument("--out", metavar="OUT", help="without a suffix; default: DIR/samples")
+    parser.add_argument(
+        "--export", action="store_true", help="also OUT_uint8.npz for evaluators outside; images only"
+    )
     options = parser.parse_args(arguments)
     out = Path(options.out or Path(options.workdir) / "samples")
     grid = None if options.steps is None else {"name": options.grid, "steps": options.steps}
@@ -53,9 +60,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             grid=grid,
             labels=options.labels,
         )
+        exported = rgb(draws.x, trained.plan.dataset.info) if options.export else None
     except (OSError, TypeError, ValueError) as error:
         sys.exit(f"error: {error}")
     runner.save_samples(out, trained, draws)
+    if exported is not None:
+        np.savez(out.with_name(f"{out.name}_uint8.npz"), exported)  # numpy calls it arr_0
     print(f"{options.count} samples in {out}.npz and {out}.png")
     print(
         f"{options.count / draws.seconds:.4g} samples/s on {machine.hardware()} "

@@ -1,4 +1,4 @@
-"""Pictures of samples, of the path from noise to data, and of the loss; written with matplotlib, as files.
+"""Pictures of samples, of the path from noise to data, of the loss and of curves, drawn by matplotlib.
 
 What a picture looks like follows from the shape of the data: `[N, T, H, W, C]` are images (a row of T frames
 each), `[N, T, 2]` points of the plane, T > 1 joined by a line; everything else is a raster, a sample a row,
@@ -114,6 +114,37 @@ def loss_picture(
     axes[0, 0].set_ylabel(name)
     if values.min() > 0 and values.max() > 20 * values.min():
         axes[0, 0].set_yscale("log")
+    _save(figure, path)
+
+
+def curves_picture(
+    path: str | os.PathLike[str],
+    curves: Mapping[str, Sequence[tuple[float, float, float | None]]],
+    *,
+    across: str,
+    up: str,
+) -> None:
+    """Draw curves in one frame, both axes logarithmic.
+
+    Args:
+        path: of the PNG file.
+        curves: name -> points (x, y, standard error of y or None), x and y positive.
+        across, up: what x and y are.
+
+    Raises ValueError where there is no point, or one is not positive.
+    """
+    if not any(curves.values()):
+        raise ValueError("there is nothing to draw: no curve has a point")
+    figure, axes = _canvas(1, 1, 6.0, 4.0, frame=True)
+    axis = axes[0, 0]
+    for name, points in curves.items():
+        x, y = (np.array([point[i] for point in points], float) for i in (0, 1))
+        if not ((x > 0) & (y > 0)).all():
+            raise ValueError(f"logarithmic axes need positive numbers; {name!r} has others")
+        error = [point[2] or 0.0 for point in points]
+        axis.errorbar(x, y, error, label=name, marker="o", markersize=3, linewidth=1, capsize=2)
+    axis.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
+    axis.legend(fontsize=8)
     _save(figure, path)
 
 

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from diffusion_jax.data.pipeline import Arrays, Dataset, Info
+from diffusion_jax.evaluation.held_out import ode_likelihood
 from diffusion_jax.evaluation.likelihood import log_likelihood
+from diffusion_jax.levels import expand
 from diffusion_jax.objectives.exact import posterior_moments
-from diffusion_jax.processes import flow, vp_2015, vp_cosine
-from diffusion_jax.types import Support
+from diffusion_jax.processes import edm, flow, vp_2015, vp_cosine
+from diffusion_jax.types import Bound, Support
 
 SUPPORT = Support(np.array([[[-1.0, 0.5]], [[0.8, 0.8]], [[0.1, -1.2]]]), 0.25)
 
@@ -54,3 +57,28 @@ def test_refuses_what_it_cannot_do(key):
         log_likelihood(key, vp_cosine(), lambda x, t: x, x, probes=1, start=0.0)
     with pytest.raises(ValueError, match="ddim or ancestral"):
         log_likelihood(key, vp_2015(), lambda x, t: x, x, probes=1)
+
+
+def test_a_models_likelihood_needs_no_decoder_and_states_its_conditions(key):
+    """N(0.3, 0.6^2) under EDM's process: at level sigma_min it is that law, widened by sigma_min."""
+    process, start = edm(80.0), 0.01 / 80
+    x = (0.3 + 0.6 * np.random.default_rng(0).standard_normal((8, 1, 3))).astype(np.float32)
+    info = Info((1, 3), "continuous", 256, 128.0, 128.0, None, {"test": 8}, "", dequantised=True)
+    data = Dataset(info, {"test": Arrays({"x": x})})
+
+    def bind(conditions):
+        def denoiser(x, t):
+            return 0.3 + 0.36 / (0.36 + expand(process.sigma(t), x) ** 2) * (x - 0.3)
+
+        return Bound(process=process, denoiser=denoiser)
+
+    outcome = ode_likelihood(batch_size=8, start=start, probes=1)(bind, data, key)
+    expected = stats.norm(0.3, np.hypot(0.6, 0.01)).logpdf(x).sum((1, 2)).mean()
+    found = outcome.metrics
+    # the Jacobian is a multiple of the identity, so one probe is exact
+    np.testing.assert_allclose(found["mean"], expected, rtol=2e-3)
+    np.testing.assert_allclose(found["bits_per_dim"], 7 - expected / (3 * np.log(2)), rtol=2e-3)
+    assert (found["probes"], found["dequantised"]) == (1, True)
+    np.testing.assert_allclose(found["sigma_min"], 0.01, rtol=1e-5)
+    assert "sigma_min = 0.01 (t = 0.000125), 1 trace probes" in outcome.text
+    assert "uniformly dequantised" in outcome.text

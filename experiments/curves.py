@@ -1,0 +1,75 @@
+"""Frechet distance against evaluations of the denoiser, from a record: a table, and a picture of it.
+
+    python -m experiments.curves experiments/results/edm/digits_samplers_s0.json --out docs/images/curve.png
+
+The record is one with a `frechet_curve` among its evaluations: `evaluation.json` in the folder of a run, or
+one that a table keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from diffusion_jax.evaluation.samples import curves_picture
+from experiments import records
+
+Curves = dict[str, list[tuple[float, float, float | None]]]
+
+
+def curves(metrics: Mapping[str, Any]) -> dict[str, Curves]:
+    """Evaluation -> method -> points (NFE, distance, its standard error), by NFE, of a record's metrics."""
+    found: dict[str, Curves] = {}
+    for name, value in metrics.items():
+        place = re.fullmatch(r"([^/]+)/(.+)/nfe=([0-9.e+]+)", name)
+        if place:
+            evaluation, method, nfe = place.groups()
+            point = float(nfe), value, metrics.get(f"{name}_se")
+            found.setdefault(evaluation, {}).setdefault(method, []).append(point)
+    return {one: {name: sorted(points) for name, points in of.items()} for one, of in found.items()}
+
+
+def table(found: Curves) -> str:
+    """The curves as Markdown, a row for each method and a column for each number of evaluations."""
+    columns = sorted({point[0] for points in found.values() for point in points})
+    lines = [["", *(f"{nfe:g}" for nfe in columns)], ["---"] * (len(columns) + 1)]
+    for name, points in found.items():
+        at = {nfe: f"{y:.4g}" + ("" if se is None else f" ± {se:.2g}") for nfe, y, se in points}
+        lines.append([name, *(at.get(nfe, "") for nfe in columns)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Prints the table and, where asked, draws the picture."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.curves",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("record", type=Path, metavar="RECORD")
+    parser.add_argument("--evaluation", metavar="NAME", help="where the record has several curves")
+    parser.add_argument("--out", type=Path, metavar="PNG", help="default: no picture")
+    options = parser.parse_args(arguments)
+    try:
+        record = records.read(options.record)
+        if record is None:
+            raise ValueError(f"there is no record {options.record}")
+        found = curves(record["metrics"])
+        wanted = options.evaluation or next(iter(found), None)
+        if wanted not in found:
+            there = ", ".join(found) or "none"
+            raise ValueError(f"{options.record} has no curve {wanted or ''}; there are: {there}")
+        print(table(found[wanted]))
+        if options.out is not None:
+            up = "Frechet distance"
+            curves_picture(options.out, found[wanted], across="evaluations of the denoiser", up=up)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+import numpy as np
+import pytest
+
+from experiments import sample
+
+
+def test_samples_are_exported_as_evaluators_outside_read_them(digits_run, tmp_path):
+    folder, _ = digits_run
+    line = ["--workdir", str(folder), "--count", "3", "--out", str(tmp_path / "drawn"), "--export"]
+    sample.main([*line, "--sampler", "ddim", "--steps", "2"])
+    stored = np.load(tmp_path / "drawn_uint8.npz")
+    assert stored.files == ["arr_0"]
+    out, x = stored["arr_0"], np.load(tmp_path / "drawn.npz")["x"]
+    assert (out.shape, out.dtype) == ((3, 8, 8, 3), np.uint8)
+    # 17 grey levels, so within half of one
+    np.testing.assert_allclose(out[..., 1] / 127.5 - 1, np.clip(x[:, 0, ..., 0], -1, 1), atol=1 / 16 + 0.01)
+
+
+def test_points_of_the_plane_are_no_images(swiss_roll_run, tmp_path):
+    folder, _ = swiss_roll_run
+    line = ["--workdir", str(folder), "--count", "3", "--out", str(tmp_path / "drawn"), "--export"]
+    with pytest.raises(SystemExit, match=r"images must be \[N, 1, H, W, C\]"):
+        sample.main(line)
