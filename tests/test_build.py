@@ -107,6 +107,18 @@ def test_specs_of_every_mapping_type(shop, kind):
     assert options["a"]["b"] == (1, 2)
 
 
+def test_specs_inside_other_mappings_are_built(shop):
+    ways = {
+        "slow": {"wheel": ["solid", {"name": "spoked", "spokes": 3}], "gear": 1},
+        "fast": {"wheel": "driven"},
+    }
+    _, options, _ = build("cart", {"name": "cart", "wheel": "solid", "options": {"ways": ways}}, process="p")
+    assert options["ways"]["slow"] == {"wheel": [("solid", 1.0), ("spoked", 3, "steel")], "gear": 1}
+    assert options["ways"]["fast"] == {"wheel": ("driven", "p", 1)}
+    with pytest.raises(ValueError, match="unknown wheel 'square'"):
+        build("cart", {"name": "cart", "wheel": "solid", "options": {"wheel": "square"}})
+
+
 def test_names_sequences_and_built_objects(shop):
     assert build("wheel", "solid") == ("solid", 1.0)
     assert build("cart", {"name": "cart", "wheel": "solid"})[0] == ("solid", 1.0)
