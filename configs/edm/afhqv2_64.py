@@ -19,6 +19,7 @@ VARIANTS = {
         "objective.network.channels": 8,
         "objective.network.multipliers": [1, 1],
         "objective.network.blocks": 1,
+        "objective.network.attention": [32],
         "training.steps": 2,
         "training.batch_size": 4,
         "training.log_every": 1,
