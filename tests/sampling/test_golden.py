@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from diffusion_jax.levels import canonical
-from diffusion_jax.processes import edm, ve, vp_linear
+from diffusion_jax.processes import edm, ve, vp_cosine, vp_linear
 from diffusion_jax.sampling.euler import euler
-from diffusion_jax.sampling.grids import exponential_grid, karras_grid
+from diffusion_jax.sampling.grids import iddpm_grid, karras_grid, ve_grid, vp_grid
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.loop import advance, sample
 
@@ -79,28 +79,18 @@ def test_churn_with_recorded_noise(golden, run):
     [(euler, "ablation_euler_vp_vp_vp_n24"), (heun, "ablation_heun_vp_vp_vp_n24")],
 )
 def test_variance_preserving_schedule_and_scaling(golden, run, sampler, name):
-    """The VP discretisation is linear in the process's own level, down to 1e-3."""
     process = vp_linear()
-    times = jnp.append(jnp.linspace(1.0, 1e-3, 24), 0.0)
-    assert error(run(process, sampler(process), times), golden[name]) < 1e-10
+    assert error(run(process, sampler(process), vp_grid(process, 24)), golden[name]) < 1e-10
 
 
 def test_variance_exploding_schedule(golden, run):
-    """The VE discretisation is geometric in sigma, from 100 to 0.02."""
     process = ve(100.0)
-    end = run(process, heun(process), exponential_grid(process, 24, sigma_min=0.02))
+    end = run(process, heun(process), ve_grid(process, 24))
     assert error(end, golden["ablation_heun_ve_ve_none_n24"]) < 1e-10
 
 
 def test_levels_of_improved_ddpm(golden, run):
-    """Levels u_j of the discrete cosine schedule, by rounded index; no scaling. Made in float32."""
-    index = np.arange(1001)
-    alpha_bar = np.sin(0.5 * np.pi * index / (1000 * 1.008)) ** 2
-    u = np.zeros(1001)
-    for j in range(1000, 0, -1):
-        u[j - 1] = np.sqrt((u[j] ** 2 + 1) / max(alpha_bar[j - 1] / alpha_bar[j], 0.001) - 1)
-    kept = u[(u >= 0.002) & (u <= 81.0)]
-    sigmas = kept[np.round((len(kept) - 1) / 23 * np.arange(24)).astype(int)]
-    process = edm(sigmas[0])
-    end = run(process, heun(process), jnp.append(jnp.asarray(sigmas / sigmas[0]), 0.0))
+    """From u_8 = 80.2, the first level below 81; no scaling. The reference's levels were made in float32."""
+    process = edm(float(vp_cosine(steps=1000).ratio(jnp.asarray(0.992))))
+    end = run(process, heun(process), iddpm_grid(process, 24))
     assert error(end, golden["ablation_heun_iddpm_linear_none_n24"]) < 3e-7

@@ -1,19 +1,25 @@
 """Grids: what all promise, by discovery, and known values."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffusion_jax.build import available, build, example
-from diffusion_jax.processes import edm, flow, vp_2015, vp_cosine, vp_linear
+from diffusion_jax.processes import edm, flow, ve, vp_2015, vp_cosine, vp_linear
 from diffusion_jax.processes.binomial import binomial
 from diffusion_jax.sampling.grids import (
     cosine_grid,
     exponential_grid,
+    iddpm_grid,
     karras_grid,
     linear_grid,
     log_snr_grid,
+    restart_grid,
+    ve_grid,
+    vp_grid,
 )
 
 KARRAS_18 = [
@@ -57,11 +63,17 @@ def test_falls_from_exactly_1_to_exactly_0(name, process):
         assert (np.diff(times) < 0).all()
 
 
-@pytest.mark.parametrize("grid", [karras_grid, exponential_grid, log_snr_grid])
+@pytest.mark.parametrize(
+    "grid",
+    [karras_grid, exponential_grid, vp_grid, iddpm_grid, partial(restart_grid, intervals=[(3, 2, 0.3, 2.0)])],
+)
 def test_grids_of_ratios_can_be_traced(grid):
     process = vp_cosine()
-    traced = jax.jit(lambda low, high: grid(process, 5, low, high))(0.01, 50.0)
-    np.testing.assert_allclose(traced, grid(process, 5, 0.01, 50.0), rtol=1e-5)
+
+    def made(low, high):
+        return grid(process, steps=5, sigma_min=low, sigma_max=high)
+
+    np.testing.assert_allclose(jax.jit(made)(0.01, 50.0), made(0.01, 50.0), rtol=1e-5)
 
 
 def test_karras_levels_of_edm(x64):
@@ -110,6 +122,16 @@ def test_wrong_grids_are_refused():
         karras_grid(edm(), 5, sigma_min=0.0)
     with pytest.raises(ValueError, match="sigma_max must exceed"):
         karras_grid(edm(), 5, sigma_max=0.001)
+    with pytest.raises(ValueError, match="sigma_max must exceed sigma_min = 90.0, got 80"):
+        karras_grid(edm(80.0), 5, sigma_min=90.0)
+    with pytest.raises(ValueError, match="must not exceed sigma/alpha at level 1, here 80; got 100"):
+        karras_grid(edm(80.0), 5, sigma_max=100.0)
+    with pytest.raises(ValueError, match=r"last must lie in \(0, 1\)"):
+        vp_grid(edm(), 5, last=0.0)
+    with pytest.raises(ValueError, match="sigma_min must be below 0.132"):
+        vp_grid(edm(), 5, sigma_min=0.2)
+    with pytest.raises(ValueError, match="only 6 ratios lie between .* too few for 7 steps"):
+        iddpm_grid(edm(), 7, sigma_min=45.0)
     with pytest.raises(TypeError, match="Gaussian process"):
         karras_grid(binomial(), 5)
 
@@ -117,3 +139,71 @@ def test_wrong_grids_are_refused():
 def test_rho_1_is_geometric(x64):
     ratios = 80 * jnp.asarray(exponential_grid(edm(80.0), 5, sigma_min=5.0))[:-1]
     np.testing.assert_allclose(ratios, [80, 40, 20, 10, 5], rtol=1e-12)
+
+
+# EDM's discretisations
+
+
+def test_vp_grid_is_even_in_the_level_of_vp_linear(x64):
+    process = vp_linear()
+    times = vp_grid(process, 10)
+    np.testing.assert_allclose(times[:-1], np.linspace(1.0, 1e-3, 10), rtol=1e-9)
+    np.testing.assert_allclose(
+        process.ratio(times[jnp.array([0, -2])]), [152.166970, 0.0104859928], rtol=1e-8
+    )
+
+
+def test_vp_grid_under_another_process_is_a_parabola_through_its_ends(x64):
+    """log(1 + r^2) at even u: no third differences, and 0 at u = 0."""
+    process = edm(20.0)
+    ratios = np.asarray(process.ratio(vp_grid(process, 10, sigma_min=0.05, last=0.1)))
+    curve = np.log1p(ratios**2)
+    np.testing.assert_allclose(np.diff(curve, 3), 0.0, atol=1e-12)
+    np.testing.assert_allclose(ratios[[0, -2]], [20.0, 0.05])
+
+
+def test_ve_grid_is_geometric(x64):
+    process = ve(100.0)
+    np.testing.assert_allclose(process.ratio(ve_grid(process, 3)), [100, np.sqrt(2.0), 0.02, 0], rtol=1e-12)
+
+
+def test_iddpm_grid_takes_the_levels_of_the_cosine_chain(x64):
+    """u_0 .. u_999, all of them."""
+    process = vp_cosine(steps=1000)
+    every = jax.jit(lambda: iddpm_grid(process, 1000, sigma_max=20291.17))()
+    np.testing.assert_allclose(every, np.linspace(1.0, 0.0, 1001), rtol=1e-12)
+    u = process.ratio(every[np.array([0, 1, 8, 999])])
+    np.testing.assert_allclose(u, [20291.1696, 641.6623, 80.2037, 0.00642541], rtol=1e-6)
+
+
+# Restart
+
+
+def test_restart_grid_climbs_back(x64):
+    """From the ratio nearest to 0.06 to 0.3, and down again in three, twice."""
+    process = edm(80.0)
+    ratios = process.ratio(restart_grid(process, 18, [(3, 2, 0.06, 0.3)]))
+    fall = 0.3 * karras_grid(edm(0.3), 3, sigma_min=KARRAS_18[14])[:-1]
+    np.testing.assert_allclose(ratios, [*KARRAS_18[:15], *fall, *fall, *KARRAS_18[15:]], rtol=1e-9)
+
+
+def test_intervals_are_visited_from_above(x64):
+    intervals = [(3, 2, 0.06, 0.3), (4, 1, 1.09, 1.92), (5, 1, 0.3, 0.6)]
+    one, other = (restart_grid(edm(), 18, order) for order in (intervals, intervals[::-1]))
+    np.testing.assert_array_equal(one, other)
+    assert len(one) == 19 + 6 + 4 + 5
+
+
+@pytest.mark.parametrize(
+    ("interval", "match"),
+    [
+        ((1, 2, 0.06, 0.3), "at least 2 ratios and 1 repeat"),
+        ((3, 0, 0.06, 0.3), "at least 2 ratios and 1 repeat"),
+        ((3.0, 2, 0.06, 0.3), "at least 2 ratios and 1 repeat"),
+        ((3, 2, 0.06, 0.05), "nearest to low = 0.06, 0.05995, to high"),
+        ((3, 2, 0.06, 100.0), "at most 80; got high = 100"),
+    ],
+)
+def test_wrong_intervals_are_refused(interval, match):
+    with pytest.raises(ValueError, match=match):
+        restart_grid(edm(80.0), 18, [interval])

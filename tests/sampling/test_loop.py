@@ -12,7 +12,7 @@ from diffusion_jax.processes import edm, vp_2015, vp_cosine
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.decoders import discretised_gaussian, fixed_kernel
 from diffusion_jax.sampling.euler import euler
-from diffusion_jax.sampling.grids import linear_grid
+from diffusion_jax.sampling.grids import cosine_grid, karras_grid, linear_grid
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.loop import advance, counted, sample, sample_bound, sample_path
 from diffusion_jax.types import Bound, Sampler
@@ -109,6 +109,22 @@ def test_runs_inside_jit_with_a_traced_grid(key):
     plain = sample(key, zero, euler(edm()), x, linear_grid(4))
     jitted = jax.jit(lambda x, times: sample(key, zero, euler(edm()), x, times))(x, linear_grid(4))
     np.testing.assert_allclose(jitted, plain, atol=1e-6)
+
+
+def test_other_values_of_the_grid_do_not_recompile(key):
+    traces = 0
+
+    def watched(x, t):
+        nonlocal traces
+        traces += 1
+        return jnp.zeros_like(x)
+
+    run = jax.jit(lambda x, times: sample(key, watched, heun(edm()), x, times))
+    run(jnp.ones((2, 1, 3)), linear_grid(4))
+    once = traces
+    for times in (cosine_grid(4), karras_grid(edm(), 4), karras_grid(edm(), 4, sigma_min=0.1, rho=3.0)):
+        run(jnp.ones((2, 1, 3)), times)
+    assert traces == once > 0
 
 
 def test_low_precision_samples_keep_their_dtype(key):

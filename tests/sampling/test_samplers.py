@@ -159,6 +159,22 @@ def test_euler_on_an_exploding_process(key, oracles):
     assert abs(end.std() - 0.5) < 0.03
 
 
+@pytest.mark.parametrize(("place", "rule"), [(1.0, 5 / 8), (2 / 3, 7 / 12), (0.5, 9 / 16)])
+def test_places_of_the_second_evaluation(place, rule, x64):
+    """dx/dt = t^2 from 1 to 1/2: the trapezium, Ralston's (exact here) and the midpoint rule; and dx/dt = x,
+    where all are 1 + h + h^2/2.
+    """
+    x, t, s = jnp.ones((1, 2, 1)), jnp.array([[1.0]]), jnp.array([[0.5]])
+
+    def denoiser(x, t):
+        rates = jnp.concatenate([(t**2)[..., None], x[:, 1:]], axis=1)
+        return x - t[..., None] * rates
+
+    sampler = heun(edm(1.0), place=place)
+    end = sampler.step(jax.random.key(0), denoiser, sampler.init(x, t), t, s).x
+    np.testing.assert_allclose(end.ravel(), [1 - rule / 2, 1 - 1 / 2 + 1 / 8], rtol=1e-12)
+
+
 def test_churn_keeps_the_law(key, oracles):
     """Noise added and taken away again leaves the samples' law as it is, within its window and outside."""
     process = vp_linear()
@@ -276,5 +292,7 @@ def test_finite_slopes_are_not(process):
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match="churn must not be negative"):
         heun(edm(), churn=-0.1)
+    with pytest.raises(ValueError, match=r"place must lie in \(0, 1\]"):
+        heun(edm(), place=0.0)
     with pytest.raises(ValueError, match=r"eta must lie in \[0, 1\]"):
         ddim(edm(), eta=1.5)
