@@ -59,7 +59,7 @@ def _curve(methods: dict) -> dict:
     return {
         "name": "frechet_curve",
         "extractor": "digit_features",
-        "count": 1000,
+        "count": 1080,
         "seeds": 2,
         "labels": True,
         "methods": methods,
@@ -193,7 +193,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "frechet": {
                 "name": "frechet",
                 "extractor": "digit_features",
-                "count": 1000,
+                "count": 1080,
                 "seeds": 3,
                 "labels": True,
                 **_HEUN,

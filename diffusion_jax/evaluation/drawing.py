@@ -12,7 +12,8 @@ import numpy as np
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind
 from diffusion_jax.sampling.loop import counted, fitted, sample, sample_bound
-from diffusion_jax.types import Array, Key, Sampler
+from diffusion_jax.sampling.transforms.under import under
+from diffusion_jax.types import Array, Bound, Key, Sampler
 
 Method = Sampler | Callable[..., Sampler]
 Grid = Array | Callable[[Any], Array] | None
@@ -34,6 +35,7 @@ def drawer(
     count: int,
     labels: bool,
     batch_size: int = 500,
+    process: Any = None,
 ) -> Callable[[Key], Drawn]:
     """key -> `count` samples of what `bind` gives; compiles once.
 
@@ -45,6 +47,7 @@ def drawer(
         count: N, at least 1.
         labels: gives sample i the class i modulo their number.
         batch_size: samples in a call.
+        process: in which to sample instead of the bound's, its denoiser seen `under` it; None for the bound's.
 
     Raises ValueError for a count or batch size below 1, and for labels of a data set without classes.
     """
@@ -58,6 +61,9 @@ def drawer(
     def draw(key: Key, index: Array) -> Array:
         bound = bind({"label": index % info.classes} if labels else {})
         assert bound.denoiser is not None
+        if process is not None:
+            bound = Bound(process, under(bound.denoiser, bound.process, process))
+            assert bound.denoiser is not None
         denoiser, evaluations = counted(bound.denoiser)
         counters.append(evaluations)
         keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)

@@ -119,7 +119,8 @@ def frechet_curve(
 
     Args:
         methods: name -> {"sampler": as in `frechet`, "grid": one such grid or a list of them}; in a config,
-            {"heun": {"sampler": "heun", "grid": [{"name": "karras_grid", "steps": 9}, ...]}}.
+            {"heun": {"sampler": "heun", "grid": [{"name": "karras_grid", "steps": 9}, ...]}}. With a
+            "process" beside them the method samples in that one instead of the bound's.
         extractor, count, seeds, labels, batch_size, reference: as in `frechet`.
 
     Raises ValueError as `frechet`, for a method without sampler and grid, and where two grids of a method
@@ -127,8 +128,11 @@ def frechet_curve(
     """
     _check_seeds(seeds)
     for name, method in methods.items():
-        if set(method) != {"sampler", "grid"}:
-            raise ValueError(f"method {name!r} must have a sampler and a grid, it has {sorted(method)}")
+        if set(method) - {"process"} != {"sampler", "grid"}:
+            raise ValueError(
+                f"method {name!r} must have a sampler and a grid, and may have a process; "
+                f"it has {sorted(method)}"
+            )
     if not methods:
         raise ValueError("frechet_curve needs at least one method")
 
@@ -152,6 +156,7 @@ def frechet_curve(
                     count=count,
                     labels=labels,
                     batch_size=batch_size,
+                    process=method.get("process"),
                 )
                 found = [draw(jax.random.fold_in(key, seed)) for seed in range(seeds)]
                 place = f"{name}/nfe={np.mean([drawn.evaluations for drawn in found]):g}"

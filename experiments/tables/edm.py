@@ -83,7 +83,7 @@ RUNS = (
 )
 
 ROWS = (
-    *_ladder("matched", "real_frechet", _UNIT),
+    *_ladder("matched", "real_matched", _UNIT),
     *_ladder("nearest", "real_nearest", "distance to the nearest training digit", ": copies?"),
     *(
         Row(

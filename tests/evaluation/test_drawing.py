@@ -10,7 +10,8 @@ import pytest
 from diffusion_jax.data.pipeline import Info
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.drawing import drawer
-from diffusion_jax.processes import edm
+from diffusion_jax.levels import expand
+from diffusion_jax.processes import edm, ve, vp_linear
 from diffusion_jax.sampling.decoders import fixed_kernel
 from diffusion_jax.sampling.euler import euler
 from diffusion_jax.sampling.grids import karras_grid
@@ -49,6 +50,21 @@ def test_evaluations_are_counted_for_each_call(sampler, steps, nfe, key):
     grid = functools.partial(karras_grid, steps=steps)
     draw = drawer(bind, INFO, sampler=sampler, grid=grid, count=4, labels=False, batch_size=2)
     assert [draw(key).evaluations for _ in range(2)] == [nfe, nfe]
+
+
+def test_another_process_may_be_sampled_in(key):
+    """N(0, 1/4) data, whose denoiser is EDM's: the samples have its deviation, whatever the process."""
+
+    def normal(conditions):
+        def denoiser(x, t):
+            return x * 0.25 / (0.25 + expand(PROCESS.sigma(t), x) ** 2)
+
+        return Bound(PROCESS, denoiser)
+
+    for process in (None, vp_linear(), ve(10.0)):
+        grid = functools.partial(karras_grid, steps=20, sigma_max=10.0)
+        drawn = drawer(normal, INFO, sampler=heun, grid=grid, count=4000, labels=False, process=process)
+        np.testing.assert_allclose(drawn(key).x.std(), 0.5, rtol=0.02)
 
 
 def test_without_a_grid_the_bound_and_its_decoder_are_drawn(key):
