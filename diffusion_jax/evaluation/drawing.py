@@ -47,7 +47,7 @@ def drawer(
         count: N, at least 1.
         labels: gives sample i the class i modulo their number.
         batch_size: samples in a call.
-        process: in which to sample instead of the bound's, its denoiser seen `under` it; None for the bound's.
+        process: to sample in instead of the bound's, whose denoiser is then seen `under` it.
 
     Raises ValueError for a count or batch size below 1, and for labels of a data set without classes.
     """

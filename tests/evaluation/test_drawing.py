@@ -62,7 +62,7 @@ def test_another_process_may_be_sampled_in(key):
         return Bound(PROCESS, denoiser)
 
     for process in (None, vp_linear(), ve(10.0)):
-        grid = functools.partial(karras_grid, steps=20, sigma_max=10.0)
+        grid = functools.partial(karras_grid, steps=80, sigma_max=10.0)
         drawn = drawer(normal, INFO, sampler=heun, grid=grid, count=4000, labels=False, process=process)
         np.testing.assert_allclose(drawn(key).x.std(), 0.5, rtol=0.02)
 

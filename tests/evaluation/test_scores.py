@@ -138,9 +138,7 @@ def test_a_curve_whose_points_coincide_or_that_has_none(key):
     twice = frechet_curve({"euler": {"sampler": euler, "grid": [GRID, GRID]}}, pixels(), count=20, seeds=1)
     with pytest.raises(ValueError, match=r"the same number of evaluations: euler/nfe=24"):
         twice(bind, DATA, key)
-    with pytest.raises(
-        ValueError, match=r"method 'euler' must have a sampler and a grid, it has \['sampler'\]"
-    ):
+    with pytest.raises(ValueError, match=r"'euler' must have a sampler and a grid.*; it has \['sampler'\]"):
         frechet_curve({"euler": {"sampler": euler}}, pixels())
     with pytest.raises(ValueError, match="at least one method"):
         frechet_curve({}, pixels())
