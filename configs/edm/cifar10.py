@@ -9,12 +9,13 @@ augmentation 0.12, float32; sampled by 18 Heun steps (35 evaluations). Variants:
 
     a to f   the ladder of table 2; a_ve to f_ve with the variance-exploding choices and the NCSN++ network
     unconditional   goes with all of them
+    fid      measures FID by 50,000 samples, with weights of the 2015 Inception in inception-2015.npz
     half     computes in bfloat16
 
 a is the baseline of Song et al. (arXiv 2011.13456): batch 128, learning rate 2e-4 after 0.64 million images,
 half-life 0.9 million, dropout 0.10, clipped gradients, mirrored images, multipliers 1, 2, 2, 2; b adjusts
 them; c moves capacity to 2, 2, 2; d is EDM's preconditioning, e its law of levels and weights, f its
-augmentation. The Frechet distance needs the features of the Inception network: see docs/evaluation.md.
+augmentation. After `fid`, `unconditional_fid` measures the unconditional network; see docs/evaluation.md.
 The numbers to expect: `python -m experiments.tables edm`.
 """
 
@@ -67,6 +68,20 @@ VARIANTS = {
     "e_ve": _E | _NCSNPP,
     "f_ve": _NCSNPP,
     "unconditional": {"conditions": [], "objective.network.labels": 0, "sampling.labels": False},
+    "fid": {
+        "evaluation": {
+            "fid": {
+                "name": "frechet",
+                "extractor": {"name": "inception", "weights": "inception-2015.npz"},
+                "sampler": "heun",
+                "grid": {"name": "karras_grid", "steps": 18},
+                "count": 50_000,
+                "labels": True,
+                "held_out": None,
+            },
+        },
+    },
+    "unconditional_fid": {"evaluation.fid.labels": False},
     "half": {"objective.network.dtype": "bfloat16"},
 }
 

@@ -6,7 +6,8 @@
 Four days on eight V100 (the authors'). The archive is what the authors' data set tool writes from the aligned
 1024x1024 images: 70,000 PNGs of 64x64 pixels and dataset.json. 200 million images, batch 256, learning rate
 2e-4 after 10 million images of warm-up, half-life 0.5 million images, dropout 0.05, augmentation 0.15;
-sampled by 40 Heun steps (79 evaluations). Variants: ve (the NCSN++ network), half (computes in bfloat16).
+sampled by 40 Heun steps (79 evaluations). Variants: ve (the NCSN++ network), half (computes in bfloat16),
+fid (measures FID with weights of the 2015 Inception in inception-2015.npz).
 The numbers to expect: `python -m experiments.tables edm`.
 """
 
@@ -28,6 +29,18 @@ VARIANTS = {
         "sampling.grid.steps": 2,
     },
     "ve": {"objective.network.name": "ncsnpp"},
+    "fid": {
+        "evaluation": {
+            "fid": {
+                "name": "frechet",
+                "extractor": {"name": "inception", "weights": "inception-2015.npz"},
+                "sampler": "heun",
+                "grid": {"name": "karras_grid", "steps": 40},
+                "count": 50_000,
+                "held_out": None,
+            },
+        },
+    },
     "half": {"objective.network.dtype": "bfloat16"},
 }
 

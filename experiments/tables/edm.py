@@ -27,9 +27,8 @@ _PUBLISHED = {
     "e": (1.88, 1.86, 2.05, "1.99?"),
     "f": (1.79, 1.79, 1.97, "1.98?"),
 }
-_COLUMNS = (("", "conditional, VP"), ("_ve", "conditional, VE"))
-_COLUMNS_FREE = (("", "unconditional, VP"), ("_ve", "unconditional, VE"))
-_SEEDS = (0, 1)
+_COLUMNS = (("", "VP"), ("_ve", "VE"))
+_SEEDS = {"": (0, 1), "_ve": (0,)}  # of training
 
 
 def _variant(letter: str, network: str, free: bool) -> str:
@@ -41,25 +40,42 @@ def _id(data: str, letter: str, network: str, free: bool) -> str:
 
 
 _CELLS = [
-    (letter, network, free, column)
-    for free, columns in ((False, _COLUMNS), (True, _COLUMNS_FREE))
-    for network, column in columns
+    (letter, network, free, f"{'un' * free}conditional, {column}")
+    for free in (False, True)
+    for network, column in _COLUMNS
     for letter in _LADDER
 ]
+_OURS = [cell for cell in _CELLS if cell[1] == "" or not cell[2]]
 
 
 def _ladder(metric: str, limit: str, unit: str, label: str = "") -> tuple[Row, ...]:
     return tuple(
         Row(
             f"digits, {_LADDER[letter]}, {column}{label}",
-            tuple(f"{_id('digits', letter, network, free)}_s{seed}" for seed in _SEEDS),
+            tuple(f"{_id('digits', letter, network, free)}_s{seed}" for seed in _SEEDS[network]),
             f"frechet/{metric}",
             unit,
             limit=(f"{_id('digits', letter, network, free)}_s0", f"frechet/{limit}"),
         )
-        for letter, network, free, column in _CELLS
+        for letter, network, free, column in _OURS
     )
 
+
+_SAMPLERS = {
+    "euler": (5, 9, 17, 35),
+    "heun": (5, 9, 17, 35),
+    "heun with churn": (5, 9, 17, 35),
+    "restart": (9, 17, 35),
+    "euler_ancestral": (5, 9, 17, 35),
+    "ddim": (5, 9, 17, 35),
+    "dpmpp_2m": (5, 9, 17, 35),
+    "dpmpp_2m_sde": (5, 9, 17, 35),
+    "dpmpp_3m": (5, 9, 17, 35),
+    "lms": (5, 9, 17, 35),
+    "unipc": (5, 9, 17, 35),
+}
+_SCHEDULES = ("vp schedule, vp scaling", "ve schedule", "linear schedule", "linear schedule, vp scaling")
+_GRIDS = ("vp_grid", "ve_grid", "iddpm_grid", "karras_grid")
 
 RUNS = (
     *(
@@ -68,23 +84,50 @@ RUNS = (
             f"{_DIGITS}:{_variant(letter, network, free)}",
             {"seed": seed} if seed else {},
         )
-        for letter, network, free, _ in _CELLS
-        for seed in _SEEDS
+        for letter, network, free, _ in _OURS
+        for seed in _SEEDS[network]
     ),
     *(
-        Run(_id("cifar10", letter, network, free), f"{_CIFAR}:{_variant(letter, network, free)}", {}, True)
+        Run(
+            _id("cifar10", letter, network, free),
+            f"{_CIFAR}:{_variant(letter, network, free)},fid" + ",unconditional_fid" * free,
+            needs_data=True,
+        )
         for letter, network, free, _ in _CELLS
     ),
-    Run("ffhq64", "configs/edm/ffhq64.py", needs_data=True),
-    Run("ffhq64_ve", "configs/edm/ffhq64.py:ve", needs_data=True),
-    Run("afhqv2_64", "configs/edm/afhqv2_64.py", needs_data=True),
-    Run("afhqv2_64_ve", "configs/edm/afhqv2_64.py:ve", needs_data=True),
-    Run("imagenet64", "configs/edm/imagenet64.py", needs_data=True),
+    Run("digits_samplers", f"{_DIGITS}:samplers"),
+    Run("digits_ablation", f"{_DIGITS}:ablation"),
+    Run("ffhq64", "configs/edm/ffhq64.py:fid", needs_data=True),
+    Run("ffhq64_ve", "configs/edm/ffhq64.py:ve,fid", needs_data=True),
+    Run("afhqv2_64", "configs/edm/afhqv2_64.py:fid", needs_data=True),
+    Run("afhqv2_64_ve", "configs/edm/afhqv2_64.py:ve,fid", needs_data=True),
+    Run("imagenet64", "configs/edm/imagenet64.py:fid", needs_data=True),
 )
 
 ROWS = (
     *_ladder("matched", "real_matched", _UNIT),
     *_ladder("nearest", "real_nearest", "distance to the nearest training digit", ": copies?"),
+    *(
+        Row(
+            f"digits, F, {sampler}, {evaluations} evaluations",
+            "digits_samplers",
+            f"curve/{sampler}/nfe={evaluations}",
+            _UNIT,
+        )
+        for sampler, counts in _SAMPLERS.items()
+        for evaluations in counts
+    ),
+    *(
+        Row(
+            f"digits, F, 35 evaluations: {schedule}, {grid}, {sampler}",
+            "digits_ablation",
+            f"ablation/{schedule}, {grid}, {sampler}/nfe=35",
+            _UNIT,
+        )
+        for schedule in _SCHEDULES
+        for grid in _GRIDS
+        for sampler in ("euler", "heun")
+    ),
     *(
         Row(
             f"CIFAR-10, {_LADDER[letter]}, {column}",
