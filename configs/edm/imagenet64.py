@@ -7,8 +7,8 @@ Thirteen days on 32 A100 (the authors'). The archive is what the authors' data s
 1,281,167 PNGs of 64x64 pixels and dataset.json with the labels. 2,500 million images, batch 4096, learning
 rate 1e-4 after 10 million images of warm-up, half-life 50 million images, dropout 0.10, no augmentation,
 computed in bfloat16 (the authors: float16, losses scaled by 100); sampled by 256 stochastic Heun steps (511
-evaluations) with S_churn = 40 between 0.05 and 50 and S_noise = 1.003. Variants: full (computes in float32), fid
-(measures FID with weights of the 2015 Inception in inception-2015.npz).
+evaluations) with S_churn = 40 between 0.05 and 50 and S_noise = 1.003. Variants: full (computes in float32),
+fid (measures FID with weights of the 2015 Inception in inception-2015.npz).
 The numbers to expect: `python -m experiments.tables edm`.
 """
 
