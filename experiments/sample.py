@@ -2,6 +2,7 @@
 
     python -m experiments.sample --workdir runs/digits --count 100 --out /tmp/digits
     python -m experiments.sample --workdir runs/digits --sampler heun --steps 50 --grid karras_grid
+    python -m experiments.sample --workdir runs/digits --labels --guidance 2
 
 Without --steps the sampler walks the grid of the run's bound, whose decoder takes the last step. Sample i
 depends on the seed and i alone. Writes OUT.npz, with the array x [N, T, ...], and OUT.png. --export adds
@@ -14,6 +15,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--labels", action="store_true", help="the classes in turn, for a model that knows them"
     )
+    parser.add_argument(
+        "--guidance",
+        type=float,
+        metavar="W",
+        help="classifier-free, or by --guide; 1 is none, 0 the weak model",
+    )
+    parser.add_argument("--guide", metavar="DIR", help="a finished run, the weak model; default: no label")
+    parser.add_argument(
+        "--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of sigma/alpha that is guided"
+    )
     parser.add_argument("--out", metavar="OUT", help="without a suffix; default: DIR/samples")
     parser.add_argument(
         "--export", action="store_true", help="also OUT_uint8.npz for evaluators outside; images only"
@@ -59,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sampler=options.sampler,
             grid=grid,
             labels=options.labels,
+            guidance=_guidance(options),
         )
         exported = rgb(draws.x, trained.plan.dataset.info) if options.export else None
     except (OSError, TypeError, ValueError) as error:
@@ -71,6 +84,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{options.count / draws.seconds:.4g} samples/s on {machine.hardware()} "
         f"({draws.seconds:.2f} s, and {draws.compile_seconds:.1f} s to compile)"
     )
+
+
+def _guidance(options: argparse.Namespace) -> dict[str, Any] | None:
+    if options.guidance is None:
+        if options.guide is not None or options.interval is not None:
+            raise ValueError("--guide and --interval need --guidance W")
+        return None
+    guidance = {"scale": options.guidance}
+    if options.guide is not None:
+        guidance["guide"] = options.guide
+    if options.interval is not None:
+        guidance |= dict(zip(("low", "high"), options.interval, strict=True))
+    return guidance
 
 
 if __name__ == "__main__":

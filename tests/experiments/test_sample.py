@@ -21,3 +21,22 @@ def test_points_of_the_plane_are_no_images(swiss_roll_run, tmp_path):
     line = ["--workdir", str(folder), "--count", "3", "--out", str(tmp_path / "drawn"), "--export"]
     with pytest.raises(SystemExit, match=r"images must be \[N, 1, H, W, C\]"):
         sample.main(line)
+
+
+def test_guidance_from_the_command_line(digits_run, tmp_path):
+    folder, _ = digits_run
+    line = ["--workdir", str(folder), "--count", "3", "--sampler", "ddim", "--steps", "2", "--labels"]
+    drawn = {}
+    for name, more in {
+        "plain": [],
+        "outside": ["--guidance", "3", "--interval", "1e8", "1e9"],
+        "guided": ["--guidance", "3", "--interval", "0", "1e9"],
+        "itself": ["--guidance", "3", "--guide", str(folder)],
+    }.items():
+        sample.main([*line, *more, "--out", str(tmp_path / name)])
+        drawn[name] = np.load(tmp_path / f"{name}.npz")["x"]
+    for same in ("outside", "itself"):
+        np.testing.assert_allclose(drawn[same], drawn["plain"], rtol=1e-4, atol=1e-5)
+    assert np.abs(drawn["guided"] - drawn["plain"]).max() > 1e-3
+    with pytest.raises(SystemExit, match="--guide and --interval need --guidance W"):
+        sample.main([*line, "--interval", "0", "1"])
