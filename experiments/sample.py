@@ -4,9 +4,10 @@
     python -m experiments.sample --workdir runs/digits --sampler heun --steps 50 --grid karras_grid
     python -m experiments.sample --workdir runs/digits --labels --guidance 2
 
-Without --steps the sampler walks the grid of the run's bound, whose decoder takes the last step. Sample i
-depends on the seed and i alone. Writes OUT.npz, with the array x [N, T, ...], and OUT.png. --export adds
-OUT_uint8.npz, whose arr_0 is uint8 [N, H, W, 3], as other projects' evaluators read images.
+Without --sampler and --steps samples are drawn as the run's config says. A --sampler without --steps walks
+the grid of the run's bound, whose decoder takes the last step. Sample i depends on the seed and i alone. Writes
+OUT.npz, with the array x [N, T, ...], and OUT.png. --export adds OUT_uint8.npz, whose arr_0 is uint8
+[N, H, W, 3], as other projects' evaluators read images.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--count", type=int, default=100, metavar="N", help="default: 100")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument(
-        "--sampler", default="ancestral", help=f"{', '.join(available('sampler'))}; default: ancestral"
+        "--sampler", help=f"{', '.join(available('sampler'))}; default: the run's, with --steps ancestral"
     )
     parser.add_argument("--steps", type=int, help="of a grid of its own, down to level 0")
     parser.add_argument(
@@ -60,16 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     options = parser.parse_args(arguments)
     out = Path(options.out or Path(options.workdir) / "samples")
-    grid = None if options.steps is None else {"name": options.grid, "steps": options.steps}
+    method: dict[str, Any] = {"sampler": options.sampler or "ancestral", "grid": None}
+    if options.steps is not None:
+        method["grid"] = {"name": options.grid, "steps": options.steps}
     try:
         machine.start(runner.stored_config(options.workdir)["training"]["devices"])
         trained = runner.load(options.workdir)
+        own = trained.plan.config["sampling"]
+        if own is not None and options.sampler is None and options.steps is None:
+            method = {name: own[name] for name in method}
         draws = runner.drawn(
             trained,
             count=options.count,
             seed=options.seed,
-            sampler=options.sampler,
-            grid=grid,
+            **method,
             labels=options.labels,
             guidance=_guidance(options),
         )
