@@ -5,8 +5,8 @@
     python -m experiments.sample --workdir runs/digits --labels --guidance 2
 
 Without --sampler and --steps samples are drawn as the run's config says. A --sampler without --steps walks
-the grid of the run's bound, whose decoder takes the last step. Sample i depends on the seed and i alone. Writes
-OUT.npz, with the array x [N, T, ...], and OUT.png. --export adds OUT_uint8.npz, whose arr_0 is uint8
+the grid of the run's bound, whose decoder takes the last step. Sample i depends on the seed and i alone.
+Writes OUT.npz, with the array x [N, T, ...], and OUT.png. --export adds OUT_uint8.npz, whose arr_0 is uint8
 [N, H, W, 3], as other projects' evaluators read images.
 """
 
