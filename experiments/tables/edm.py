@@ -97,6 +97,8 @@ RUNS = (
     ),
     Run("digits_samplers", f"{_DIGITS}:samplers"),
     Run("digits_ablation", f"{_DIGITS}:ablation"),
+    Run("dead_leaves", "configs/edm/dead_leaves.py"),
+    Run("textures", "configs/edm/textures.py"),
     Run("ffhq64", "configs/edm/ffhq64.py:fid", needs_data=True),
     Run("ffhq64_ve", "configs/edm/ffhq64.py:ve,fid", needs_data=True),
     Run("afhqv2_64", "configs/edm/afhqv2_64.py:fid", needs_data=True),
@@ -127,6 +129,17 @@ ROWS = (
         for schedule in _SCHEDULES
         for grid in _GRIDS
         for sampler in ("euler", "heun")
+    ),
+    *(
+        Row(
+            f"{label}, likelihood of the ODE",
+            run,
+            "likelihood/bits",
+            "bits/pixel",
+            per=float(side * side),
+            note="log2 density, higher is better; dequantised, standardised data, one probe",
+        )
+        for label, run, side in (("dead leaves", "dead_leaves", 32), ("photograph texture", "textures", 16))
     ),
     *(
         Row(
