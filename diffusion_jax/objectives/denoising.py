@@ -2,10 +2,10 @@ r"""Denoising score matching: a weighted squared error of x0_hat, at levels draw
 
     loss = sum over the features of a token of  lambda(t) |x0_hat(x_t, t) - x0|^2,   t ~ levels,
 
-EDM (arXiv 2206.00364), eq. 2 and 108; lambda is a choice of `weights`, the law one of `levels`. With
+EDM (arXiv 2206.00364), eq. 2 and table 1; lambda is a choice of `weights`, the law one of `levels`. With
 `levels = per_token(...)` it is Diffusion Forcing's loss (arXiv 2407.01392). A token at t = 0 carries none.
 
-With `uncertainty`, EDM2's (arXiv 2312.02696, eq. 14-15): a linear function u of Fourier features of the noise
+With `uncertainty`, EDM2's (arXiv 2312.02696): a linear function u of Fourier features of the noise
 label learns the size of the error, and the loss of a feature is lambda e^-u |x0_hat - x0|^2 + u: at its
 minimum every level contributes alike. u is dropped once training is over.
 """
