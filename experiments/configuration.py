@@ -32,6 +32,7 @@ DEFAULTS: Config = {
         "log_every": 100,
         "checkpoint_every": 1000,
         "keep": 2,
+        "posthoc": None,
         "mesh": {"data": -1},
         "rules": [],
         "tensorboard": False,
@@ -41,7 +42,8 @@ DEFAULTS: Config = {
 """What a config may leave out. The rest must be there.
 
 conditions: keys of a batch, beside x and mask, that the model is trained with, such as ["label"]
-training:   arguments of `training.loop.train`, and `devices`, into how many the CPU is divided
+training:   arguments of `training.loop.train`, and `devices`, into how many the CPU is divided; under
+            `posthoc` those of `training.posthoc.Tracking`
 sampling:   what a run draws at its end (see `runner.drawn`); None for nothing
 evaluation: name -> spec
 """

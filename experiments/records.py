@@ -29,6 +29,7 @@ INCIDENTAL = (
     ("training", "log_every"),
     ("training", "checkpoint_every"),
     ("training", "keep"),
+    ("training", "posthoc"),
     ("training", "steps_per_call"),
     ("training", "tensorboard"),
     ("training", "devices"),

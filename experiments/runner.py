@@ -27,6 +27,7 @@ from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.training import checkpoints, loop, runs, sharding
 from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook
+from diffusion_jax.training.posthoc import Tracking
 from diffusion_jax.types import Array, Batch, Bound, Objective, Variables
 from experiments import machine, records
 from experiments.configuration import Config
@@ -106,6 +107,8 @@ def train(plan: Plan, workdir: Path, hooks: Sequence[Hook] = ()) -> None:
     mesh = sharding.make_mesh(options["mesh"])
     sharding.check_batch(options["batch_size"], mesh, options["microbatches"])
     share = sharding.process_slice(mesh)
+    if options["posthoc"] is not None:
+        options["posthoc"] = Tracking(**options["posthoc"])
     batches = plan.dataset.iterator("train", options["batch_size"], config["seed"], *share)
     loop.train(
         plan.objective,

@@ -2,6 +2,7 @@
 
     workdir/checkpoints/<step>/     one checkpoint, complete or absent: it is written under another name
     workdir/corrupt/<step>/         checkpoints that could not be read, moved here for inspection
+    workdir/profiles/<step>/        averages of the parameters, of which all are kept (see `posthoc`)
 
 A checkpoint holds the `State`, a digest of each of its arrays, and a JSON record (the position of the data
 iterator and the like) that process 0 writes for all. The digest of an array with the bits x_i (unsigned
@@ -28,7 +29,7 @@ from orbax.checkpoint import v1 as ocp
 
 from diffusion_jax.training import runs
 from diffusion_jax.training.state import State
-from diffusion_jax.types import Array, PyTree, Variables
+from diffusion_jax.types import Array, Params, PyTree, Variables
 
 _log = logging.getLogger(__name__)
 
@@ -133,6 +134,39 @@ class Checkpoints:
         self._checkpointer.reload()
 
 
+def save_profiles(
+    workdir: str | os.PathLike[str], step: int, profiles: Sequence[Params], sigma_rel: Sequence[float]
+) -> None:
+    """Keep the averages of relative widths `sigma_rel` after a step; waits until they are written."""
+    tree = dict(zip(map(str, range(len(profiles))), profiles, strict=True))
+    metadata = {"record": {"sigma_rel": list(sigma_rel)}, "digests": _digests(tree)}
+    path = Path(workdir).absolute() / "profiles" / str(step)
+    ocp.save_checkpointables(str(path), {"state": tree}, overwrite=True, custom_metadata=metadata)
+
+
+def saved_profiles(workdir: str | os.PathLike[str]) -> list[int]:
+    """The steps after which averages were kept, rising."""
+    return _steps(Path(workdir).absolute() / "profiles")
+
+
+def load_profiles(workdir: str | os.PathLike[str], step: int) -> tuple[list[float], list[Params]]:
+    """The relative widths and the averages kept after a step, on this process's default device.
+
+    Raises ValueError, with the reason, where they cannot be read.
+    """
+    path = Path(workdir).absolute() / "profiles" / str(step)
+
+    def wanted(stored: PyTree) -> PyTree:
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), stored)
+
+    try:
+        tree, record = _read(path, wanted)
+    except Exception as error:
+        raise ValueError(f"the averages in {path} cannot be read: {_reason(error)}") from error
+    return record["sigma_rel"], [tree[str(i)] for i in range(len(tree))]
+
+
 class Merge(NamedTuple):
     """What `init_from` did.
 
@@ -169,7 +203,7 @@ def load(
     config = runs.read_config(folder)
     if config is None:
         raise FileNotFoundError(f"{folder} is not the folder of a run: it has no config.json")
-    steps = _steps(folder)
+    steps = _steps(folder / "checkpoints")
     if not steps or (step is not None and step not in steps):
         wanted = "no checkpoint" if step is None else f"no checkpoint of step {step}"
         raise FileNotFoundError(f"{folder} has {wanted}; it has: {steps or 'none'}")
@@ -317,7 +351,7 @@ def _by_path(tree: PyTree) -> dict[str, Any]:
 
 
 def _steps(folder: Path) -> list[int]:
-    return sorted(int(one.name) for one in (folder / "checkpoints").glob("*") if one.name.isdigit())
+    return sorted(int(one.name) for one in folder.glob("*") if one.name.isdigit())
 
 
 def _all_processes(flag: bool) -> bool:

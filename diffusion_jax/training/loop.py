@@ -12,7 +12,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from jax.experimental import multihost_utils
 from diffusion_jax.training import checkpoints, runs, sharding
 from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook, NonFiniteError, Recorder
+from diffusion_jax.training.posthoc import Tracking
 from diffusion_jax.training.state import State, create
 from diffusion_jax.training.step import make_step
 from diffusion_jax.types import Batch, Key, Objective, Variables
@@ -62,6 +63,7 @@ def train(
     checkpoint_every: int = 1000,
     keep: int = 2,
     ema: Decay | None = None,
+    posthoc: Tracking | None = None,
     mesh: Mapping[str, int] | None = None,
     rules: sharding.Rules = (),
     init_from: str | os.PathLike[str] | None = None,
@@ -85,6 +87,7 @@ def train(
         checkpoint_every: steps between checkpoints, rounded up to the end of a call.
         keep: how many checkpoints to keep.
         ema: the decay of the moving average of the parameters (see `ema`), or None for no average.
+        posthoc: further averages, saved as the run goes, from which others are put together when it is done.
         mesh, rules: the layout (see `sharding`); all devices hold all parameters by default.
         init_from: the workdir of another run, whose variables replace the initial ones where paths agree.
         tensorboard: also write event files; needs the extra `logging`.
@@ -118,14 +121,19 @@ def train(
         lambda: tuple(jax.random.split(jax.random.key(seed))), out_shardings=sharding.replicated(devices)
     )()
     example = _peek(iterator, devices, batch_size)
-    abstract, layout = _shapes(objective, optimizer, init_key, example, ema is not None, devices, rules)
-    step = make_step(objective, optimizer, microbatches=microbatches, decay=ema, shardings=layout)
+    decays = posthoc.decays if posthoc else ()
+    begin = partial(create, optimizer=optimizer, averaged=ema is not None, profiles=len(decays))
+    abstract, layout = _shapes(objective, begin, init_key, example, devices, rules)
+    step = make_step(
+        objective, optimizer, microbatches=microbatches, decay=ema, profiles=decays, shardings=layout
+    )
+    kept = max(checkpoints.saved_profiles(folder), default=0)
 
     with checkpoints.Checkpoints(folder, checkpoint_every, keep) as saved, _interruption() as interrupted:
         restored = saved.restore(abstract)
         if restored is None:
             record: dict[str, Any] = {}
-            state = _initial(objective, optimizer, init_key, example, ema is not None, layout, init_from)
+            state = _initial(objective, begin, init_key, example, layout, init_from)
         else:
             state, record = restored
             iterator.set_state(record["iterator"])
@@ -148,6 +156,10 @@ def train(
                     recorder.push(done, values)
                     done += count
                     stop = interrupted()
+                    if posthoc and posthoc.due(done, kept, done == steps):
+                        recorder.flush()
+                        checkpoints.save_profiles(folder, done, state.profiles, posthoc.sigma_rel)
+                        kept = done
                     if stop or done == steps or saved.due(done):
                         recorder.flush()
                         saved.save(done, state, {"iterator": iterator.get_state(), "window": recorder.window})
@@ -180,17 +192,14 @@ def _peek(iterator: TrainingIterator, mesh: jax.sharding.Mesh, batch_size: int) 
 
 def _shapes(
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    begin: Callable[[Variables], State],
     key: Key,
     example: Batch,
-    averaged: bool,
     mesh: jax.sharding.Mesh,
     rules: sharding.Rules,
 ) -> tuple[State, State]:
     """(the state's shapes with shardings, its shardings), without computing anything."""
-    shapes = jax.eval_shape(
-        lambda key, batch: create(objective.init(key, batch), optimizer, averaged), key, example
-    )
+    shapes = jax.eval_shape(lambda key, batch: begin(objective.init(key, batch)), key, example)
     layout = sharding.state_shardings(shapes, mesh, rules)
     placed = jax.tree.map(
         lambda x, home: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=home), shapes, layout
@@ -200,10 +209,9 @@ def _shapes(
 
 def _initial(
     objective: Objective,
-    optimizer: optax.GradientTransformation,
+    begin: Callable[[Variables], State],
     key: Key,
     example: Batch,
-    averaged: bool,
     layout: State,
     init_from: str | os.PathLike[str] | None,
 ) -> State:
@@ -219,7 +227,6 @@ def _initial(
             ", ".join(merge.new) or "none",
             ", ".join(merge.missing) or "none",
         )
-    begin = partial(create, optimizer=optimizer, averaged=averaged)
     return jax.jit(begin, out_shardings=layout)(variables)
 
 

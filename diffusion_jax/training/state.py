@@ -19,6 +19,7 @@ class State(NamedTuple):
     state:     the objective's `Variables.state`: carried along, neither trained nor averaged
     opt_state: the optimiser's
     ema:       the moving average of `params`, or None where the run keeps none
+    profiles:  further averages, from which others are put together after training (see `posthoc`)
     """
 
     step: Array
@@ -26,9 +27,12 @@ class State(NamedTuple):
     state: PyTree
     opt_state: PyTree
     ema: Params | None
+    profiles: tuple[Params, ...] = ()
 
 
-def create(variables: Variables, optimizer: optax.GradientTransformation, averaged: bool) -> State:
+def create(
+    variables: Variables, optimizer: optax.GradientTransformation, averaged: bool, profiles: int = 0
+) -> State:
     """The state before the first step.
 
     Args:
@@ -36,13 +40,19 @@ def create(variables: Variables, optimizer: optax.GradientTransformation, averag
         optimizer: its `init` is called.
         averaged: whether to keep a moving average. It starts as a copy: where it shared its buffers with the
             parameters, donating the state to the step would donate them twice.
+        profiles: how many further averages to keep.
     """
+
+    def copied() -> Params:
+        return jax.tree.map(jnp.copy, variables.params)
+
     return State(
         step=jnp.zeros((), jnp.int32),
         params=variables.params,
         state=variables.state,
         opt_state=optimizer.init(variables.params),
-        ema=jax.tree.map(jnp.copy, variables.params) if averaged else None,
+        ema=copied() if averaged else None,
+        profiles=tuple(copied() for _ in range(profiles)),
     )
 
 

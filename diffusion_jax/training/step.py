@@ -20,7 +20,7 @@ before, tells. A loss that is not finite always ends a run.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -43,6 +43,7 @@ def make_step(
     *,
     microbatches: int = 1,
     decay: Decay | None = None,
+    profiles: Sequence[Decay] = (),
     shardings: State | None = None,
 ) -> Step:
     """The jitted `(state, batches, root) -> (state, metrics)`, which does n steps in one call.
@@ -54,6 +55,7 @@ def make_step(
             to piece i mod microbatches, which leaves every sample on its device. `Variables.state` goes
             through the pieces in order.
         decay: of the moving average (see `ema`); needed if and only if the state has one.
+        profiles: the decays of the state's further averages.
         shardings: where the new state lives; by default where XLA puts it. The metrics go where the step
             counter goes.
 
@@ -77,11 +79,10 @@ def make_step(
         sound = jnp.isfinite(metrics["loss"]) & jnp.isfinite(optax.tree.norm(finite_part))
         metrics |= {"grad_norm": grad_norm, "finite": sound & jnp.isfinite(optax.tree.norm(updates))}
         params = optax.apply_updates(state.params, updates)
-        average = state.ema
-        if decay is not None:
-            keep = decay(state.step + 1)
-            average = jax.tree.map(lambda e, p: e + (1 - keep) * (p - e), average, params)
-        return State(state.step + 1, params, carried, opt_state, average), metrics
+        done = state.step + 1
+        average = state.ema if decay is None else _follow(state.ema, params, decay(done))
+        further = tuple(_follow(old, params, keep(done)) for old, keep in zip(state.profiles, profiles))
+        return State(done, params, carried, opt_state, average, further), metrics
 
     def many(state: State, batches: Batch, root: Key) -> tuple[State, dict[str, Array]]:
         return _scan(lambda state, batch: one(state, batch, root), state, batches)
@@ -89,6 +90,10 @@ def make_step(
     if shardings is None:
         return jax.jit(many, donate_argnums=0)
     return jax.jit(many, donate_argnums=0, out_shardings=(shardings, shardings.step))
+
+
+def _follow(average: Params, params: Params, keep: Array) -> Params:
+    return jax.tree.map(lambda e, p: e + (1 - keep) * (p - e), average, params)
 
 
 def _gradients(
