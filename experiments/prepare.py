@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--set",
         action="append",
         default=[],
-        type=_setting,
+        type=setting,
         metavar="KEY=VALUE",
         help="an argument of the data set, as in a config; may be given several times",
     )
@@ -55,7 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def setting(text: str) -> tuple[str, Any]:
+    """The key and value of KEY=VALUE, for argparse; values are Python literals, what is none is a string."""
     key, found, value = text.partition("=")
     if not found:
         raise argparse.ArgumentTypeError(f"{text!r} is not of the form KEY=VALUE")
