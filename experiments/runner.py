@@ -104,6 +104,9 @@ def train(plan: Plan, workdir: Path, hooks: Sequence[Hook] = ()) -> None:
         runs.claim(workdir, config)
         runs.record_start(workdir)
         return
+    if _steps_done(workdir) == options["steps"]:
+        runs.claim(workdir, config)
+        return
     mesh = sharding.make_mesh(options["mesh"])
     sharding.check_batch(options["batch_size"], mesh, options["microbatches"])
     share = sharding.process_slice(mesh)
