@@ -70,7 +70,7 @@ def _steps(grid: str, *steps: int) -> list:
     return [{"name": grid, "steps": count} for count in steps]
 
 
-_ONE, _TWO = (5, 9, 17, 35), (3, 5, 9, 18)  # steps of 5, 9, 17 and 35 evaluations
+_ONE, _TWO = (9, 17, 35), (5, 9, 18)  # steps of 9, 17 and 35 evaluations
 _SAMPLERS = {
     "euler": {"sampler": "euler", "grid": _steps("karras_grid", *_ONE)},
     "heun": {"sampler": "heun", "grid": _steps("karras_grid", *_TWO)},
@@ -110,8 +110,11 @@ _ABLATION = {
         "grid": _steps(grid, 18 if sampler == "heun" else 35),
     }
     for schedule, process in _SCHEDULES.items()
-    for grid in ("vp_grid", "ve_grid", "iddpm_grid", "karras_grid")
-    for sampler in ("euler", "heun")
+    for sampler, grids in (
+        ("euler", ("karras_grid",)),
+        ("heun", ("vp_grid", "ve_grid", "iddpm_grid", "karras_grid")),
+    )
+    for grid in grids
 }
 
 VARIANTS = {
