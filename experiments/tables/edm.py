@@ -95,8 +95,8 @@ RUNS = (
         )
         for letter, network, free, _ in _CELLS
     ),
-    Run("digits_samplers", f"{_DIGITS}:samplers"),
-    Run("digits_ablation", f"{_DIGITS}:ablation"),
+    Run("digits_samplers", f"{_DIGITS}:e,samplers"),
+    Run("digits_ablation", f"{_DIGITS}:e,ablation"),
     Run("dead_leaves", "configs/edm/dead_leaves.py"),
     Run("textures", "configs/edm/textures.py"),
     Run("ffhq64", "configs/edm/ffhq64.py:fid", needs_data=True),
@@ -111,7 +111,7 @@ ROWS = (
     *_ladder("nearest", "real_nearest", "distance to the nearest training digit", ": copies?"),
     *(
         Row(
-            f"digits, F, {sampler}, {evaluations} evaluations",
+            f"digits, E, {sampler}, {evaluations} evaluations",
             "digits_samplers",
             f"curve/{sampler}/nfe={evaluations}",
             _UNIT,
@@ -121,7 +121,7 @@ ROWS = (
     ),
     *(
         Row(
-            f"digits, F, 35 evaluations: {schedule}, {grid}, {sampler}",
+            f"digits, E, 35 evaluations: {schedule}, {grid}, {sampler}",
             "digits_ablation",
             f"ablation/{schedule}, {grid}, {sampler}/nfe=35",
             _UNIT,
