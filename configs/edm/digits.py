@@ -17,7 +17,8 @@ letters mean here, all trained on 102,400 images and sampled by 18 steps of dete
         so short a training does not make up for
 
 a_ve to f_ve have the NCSN++ network and, until d or e take their place, the variance-exploding
-preconditioning and law of levels. `unconditional` goes with all of them. Others:
+preconditioning and law of levels. `unconditional` and `long`, four times the images, go with all of them.
+Others:
 
     samplers   E and the Frechet distance of each sampler against the number of evaluations
     ablation   E and the four pairs of schedule and scaling under each discretisation
@@ -152,6 +153,7 @@ VARIANTS = {
         "evaluation.frechet.labels": False,
         "sampling.labels": False,
     },
+    "long": {"training.steps": 3200},
     "samplers": {"evaluation": {"curve": _curve(_SAMPLERS)}},
     "ablation": {"evaluation": {"ablation": _curve(_ABLATION)}},
     "guidance": {"objective.unlabelled": 0.1},

@@ -9,6 +9,7 @@ from experiments.reporting import Row, Run, Table
 _DIGITS = "configs/edm/digits.py"
 _CIFAR = "configs/edm/cifar10.py"
 _UNIT = "digit-feature Frechet distance"
+_NEAREST = "distance to the nearest training digit"
 
 _LADDER = {
     "a": "A, baseline",
@@ -48,14 +49,14 @@ _CELLS = [
 _OURS = [cell for cell in _CELLS if cell[1] == ""]
 
 
-def _ladder(metric: str, limit: str, unit: str, label: str = "") -> tuple[Row, ...]:
+def _ladder(metric: str, unit: str, label: str = "") -> tuple[Row, ...]:
     return tuple(
         Row(
             f"digits, {_LADDER[letter]}, {column}{label}",
             tuple(f"{_id('digits', letter, network, free)}_s{seed}" for seed in _SEEDS),
             f"frechet/{metric}",
             unit,
-            limit=(f"{_id('digits', letter, network, free)}_s0", f"frechet/{limit}"),
+            limit=(f"{_id('digits', letter, network, free)}_s0", f"frechet/real_{metric}"),
         )
         for letter, network, free, column in _OURS
     )
@@ -95,6 +96,8 @@ RUNS = (
         )
         for letter, network, free, _ in _CELLS
     ),
+    Run("digits_e_long", f"{_DIGITS}:e,long"),
+    Run("digits_f_long", f"{_DIGITS}:f,long"),
     Run("digits_samplers", f"{_DIGITS}:e,samplers"),
     Run("digits_ablation", f"{_DIGITS}:e,ablation"),
     Run("dead_leaves", "configs/edm/dead_leaves.py"),
@@ -107,8 +110,19 @@ RUNS = (
 )
 
 ROWS = (
-    *_ladder("matched", "real_matched", _UNIT),
-    *_ladder("nearest", "real_nearest", "distance to the nearest training digit", ": copies?"),
+    *_ladder("matched", _UNIT),
+    *_ladder("nearest", _NEAREST, ": copies?"),
+    *(
+        Row(
+            f"digits, {_LADDER[letter]}, conditional, VP, four times the images{label}",
+            f"digits_{letter}_long",
+            f"frechet/{metric}",
+            unit,
+            limit=(f"digits_{letter}_long", f"frechet/real_{metric}"),
+        )
+        for metric, unit, label in (("matched", _UNIT, ""), ("nearest", _NEAREST, ": copies?"))
+        for letter in ("e", "f")
+    ),
     *(
         Row(
             f"digits, E, {sampler}, {evaluations} evaluations",
