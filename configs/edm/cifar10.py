@@ -7,7 +7,7 @@ Two days on eight V100 (the authors'). The config is F with the DDPM++ network: 
 512, learning rate 1e-3 after 10 million images of warm-up, half-life 0.5 million images, dropout 0.13,
 augmentation 0.12, float32; sampled by 18 Heun steps (35 evaluations). Variants:
 
-    a to f   the ladder of table 2; a_ve to f_ve with the variance-exploding choices and the NCSN++ network
+    a to e   the ladder of table 2 up to F; a_ve to f_ve with the variance-exploding choices and the NCSN++
     unconditional   goes with all of them
     fid      measures FID by 50,000 samples, with weights of the 2015 Inception in inception-2015.npz
     half     computes in bfloat16
@@ -15,7 +15,7 @@ augmentation 0.12, float32; sampled by 18 Heun steps (35 evaluations). Variants:
 a is the baseline of Song et al. (arXiv 2011.13456): batch 128, learning rate 2e-4 after 0.64 million images,
 half-life 0.9 million, dropout 0.10, clipped gradients, mirrored images, multipliers 1, 2, 2, 2; b adjusts
 them; c moves capacity to 2, 2, 2; d is EDM's preconditioning, e its law of levels and weights, f its
-augmentation. After `fid`, `unconditional_fid` measures the unconditional network; see docs/evaluation.md.
+augmentation. `fid_unconditional` measures the unconditional network; see docs/evaluation.md.
 The numbers to expect: `python -m experiments.tables edm`.
 """
 
@@ -43,6 +43,15 @@ _NCSNPP = {"objective.network.name": "ncsnpp"}
 _VE_LEVELS = {"objective.levels": {"name": "per_sample", "levels": "log_uniform"}}
 _VE = _NCSNPP | _VE_LEVELS | {"objective.coefficients": "ve"}
 
+_FID = {
+    "name": "frechet",
+    "extractor": {"name": "inception", "weights": "inception-2015.npz"},
+    "sampler": "heun",
+    "grid": {"name": "karras_grid", "steps": 18},
+    "count": 50_000,
+    "held_out": None,
+}
+
 VARIANTS = {
     "debug": {
         "objective.network.channels": 8,
@@ -60,7 +69,6 @@ VARIANTS = {
     "c": _C,
     "d": _D,
     "e": _E,
-    "f": {},
     "a_ve": _A | _VE,
     "b_ve": _B | _VE,
     "c_ve": _C | _VE,
@@ -68,20 +76,8 @@ VARIANTS = {
     "e_ve": _E | _NCSNPP,
     "f_ve": _NCSNPP,
     "unconditional": {"conditions": [], "objective.network.labels": 0, "sampling.labels": False},
-    "fid": {
-        "evaluation": {
-            "fid": {
-                "name": "frechet",
-                "extractor": {"name": "inception", "weights": "inception-2015.npz"},
-                "sampler": "heun",
-                "grid": {"name": "karras_grid", "steps": 18},
-                "count": 50_000,
-                "labels": True,
-                "held_out": None,
-            },
-        },
-    },
-    "unconditional_fid": {"evaluation.fid.labels": False},
+    "fid": {"evaluation": {"fid": _FID | {"labels": True}}},
+    "fid_unconditional": {"evaluation": {"fid": _FID}},
     "half": {"objective.network.dtype": "bfloat16"},
 }
 

@@ -139,7 +139,6 @@ VARIANTS = {
     "b": _B,
     "c": _C,
     "d": _D,
-    "e": {},
     "f": _F,
     "a_ve": _A | _VE,
     "b_ve": _B | _VE,

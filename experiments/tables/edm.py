@@ -32,8 +32,11 @@ _COLUMNS = (("", "VP"), ("_ve", "VE"))
 _SEEDS = (0, 1)  # of training
 
 
-def _variant(letter: str, network: str, free: bool) -> str:
-    return f"{letter}{network}" + (",unconditional" if free else "")
+def _config(path: str, plain: str, letter: str, network: str, free: bool, *more: str) -> str:
+    """The file with its variants; `plain` is the letter of the file itself."""
+    ours = "" if letter + network == plain else letter + network
+    variants = ",".join(filter(None, (ours, "unconditional" if free else "", *more)))
+    return f"{path}:{variants}" if variants else path
 
 
 def _id(data: str, letter: str, network: str, free: bool) -> str:
@@ -82,7 +85,7 @@ RUNS = (
     *(
         Run(
             f"{_id('digits', letter, network, free)}_s{seed}",
-            f"{_DIGITS}:{_variant(letter, network, free)}",
+            _config(_DIGITS, "e", letter, network, free),
             {"seed": seed} if seed else {},
         )
         for letter, network, free, _ in _OURS
@@ -91,15 +94,15 @@ RUNS = (
     *(
         Run(
             _id("cifar10", letter, network, free),
-            f"{_CIFAR}:{_variant(letter, network, free)},fid" + ",unconditional_fid" * free,
+            _config(_CIFAR, "f", letter, network, free, "fid_unconditional" if free else "fid"),
             needs_data=True,
         )
         for letter, network, free, _ in _CELLS
     ),
-    Run("digits_e_long", f"{_DIGITS}:e,long"),
+    Run("digits_e_long", f"{_DIGITS}:long"),
     Run("digits_f_long", f"{_DIGITS}:f,long"),
-    Run("digits_samplers", f"{_DIGITS}:e,samplers"),
-    Run("digits_ablation", f"{_DIGITS}:e,ablation"),
+    Run("digits_samplers", f"{_DIGITS}:samplers"),
+    Run("digits_ablation", f"{_DIGITS}:ablation"),
     Run("dead_leaves", "configs/edm/dead_leaves.py"),
     Run("textures", "configs/edm/textures.py"),
     Run("ffhq64", "configs/edm/ffhq64.py:fid", needs_data=True),
