@@ -24,9 +24,9 @@ RESAMPLED = re.compile(r"model\.(?:enc\.\d+x\d+_down|dec\.\d+x\d+_up)")
 
 def names(variables: PyTree) -> dict[str, tuple[str, ...]]:
     """Published names -> paths in `variables`, of all its arrays (`params` and perhaps `constants`)."""
-    found = {}
+    found: dict[str, tuple[str, ...]] = {}
     for path, _ in jax.tree_util.tree_leaves_with_path(dict(variables)):
-        keys = tuple(key.key for key in path)
+        keys = tuple(str(key.key) for key in path)
         module, *rest = keys[1:-1]
         leaf = {"kernel": "weight", "scale": "weight"}.get(keys[-1], keys[-1])
         found[".".join(["model", PLACE.sub(r"\1.\2", module), *rest, leaf])] = keys
@@ -37,7 +37,7 @@ def filters(variables: PyTree) -> dict[str, np.ndarray]:
     """The fixed filters that the published layout holds: name -> float32 `[1, 1, taps, taps]`."""
     modules = {name.rsplit(".", 1)[0] for name in names(variables)}
     residual = {module for module in modules if module.endswith("_aux_residual")}
-    blocks = {found[0] for module in modules if (found := RESAMPLED.match(module))}
+    blocks = {str(found[0]) for module in modules if (found := RESAMPLED.match(module))}
     layers = residual | {f"{block}.{layer}" for block in blocks for layer in ("conv0", "skip")}
     kernel = (smooth if residual else box).kernel()[None, None]
     return {f"{layer}.resample_filter": kernel for layer in sorted(layers)}

@@ -49,18 +49,19 @@ def smooth_valid(x: Array) -> Array:
     return x
 
 
-def _padded(x: Array, sides: tuple[int, ...]) -> Array:
+def bordered(x: Array, sides: tuple[int, ...] = SIDES) -> Array:
+    """The image with one pixel of zeros on either end of its sides."""
     return jnp.pad(x, [(1, 1) if axis in sides else (0, 0) for axis in range(x.ndim)])
 
 
 def _smooth_down(x: Array) -> Array:
-    return smooth_valid(_padded(x, SIDES))
+    return smooth_valid(bordered(x))
 
 
 def _smooth_up(x: Array) -> Array:
     for side in SIDES:
         size = x.shape[side]
-        wide = _padded(x, (side,))
+        wide = bordered(x, (side,))
         before, after = (lax.slice_in_dim(wide, start, start + size, axis=side) for start in (0, 2))
         both = jnp.stack([0.25 * before + 0.75 * x, 0.75 * x + 0.25 * after], side + 1)
         x = both.reshape(*x.shape[:side], 2 * size, *x.shape[side + 1 :])

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
-from diffusion_jax.networks.layers import Dropout, GroupNorm
+from diffusion_jax.networks.layers import Dropout, GroupNorm, silu
 from diffusion_jax.networks.resample import Resampling
 from diffusion_jax.types import Array
 
@@ -89,20 +89,25 @@ def norm(style: Style, channels: int, name: str) -> GroupNorm:
     return GroupNorm(min(32, max(1, channels // 4)), style.epsilon, name=name)
 
 
-def conv(x: Array, features: int, init: Init, name: str, dtype: Any, padding: int = 1) -> Array:
+def conv(x: Array, features: int, init: Init, name: str, dtype: Any) -> Array:
     """A 3x3 convolution called `name` in the module that calls this: `[..., H, W, C] -> [..., features]`."""
     bias = init.bias(9 * x.shape[-1])
     return nn.Conv(
-        features, (3, 3), padding=padding, dtype=dtype, kernel_init=init.kernel, bias_init=bias, name=name
+        features, (3, 3), padding=1, dtype=dtype, kernel_init=init.kernel, bias_init=bias, name=name
     )(x)
 
 
 class Pointwise(nn.Module):
-    """A 1x1 convolution: `[..., C] -> [..., features]`; its kernel is `[1, 1, C, features]`."""
+    """A 1x1 convolution: `[..., C] -> [..., features]`; its kernel is `[1, 1, C, features]`.
+
+    parts: the parameters' last axis runs over them last, the output's first (sorting a kernel costs less than
+        sorting an image)
+    """
 
     features: int
     initial: Init
     dtype: Any = None
+    parts: int = 1
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
@@ -110,7 +115,13 @@ class Pointwise(nn.Module):
         kernel = self.param("kernel", self.initial.kernel, (1, 1, channels, self.features))
         bias = self.param("bias", self.initial.bias(channels), (self.features,), jnp.float32)
         x, kernel, bias = promote_dtype(x, kernel, bias, dtype=self.dtype)
-        return x @ kernel[0, 0] + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+        kernel, bias = self._parts_first(kernel[0, 0]), self._parts_first(bias)
+        return x @ kernel + bias.reshape((1,) * (x.ndim - 1) + (-1,))
+
+    def _parts_first(self, parameter: Array) -> Array:
+        return (
+            parameter.reshape(*parameter.shape[:-1], -1, self.parts).swapaxes(-1, -2).reshape(parameter.shape)
+        )
 
 
 def dense(x: Array, features: int, init: Init, name: str, bias: bool = True) -> Array:
@@ -122,6 +133,9 @@ def dense(x: Array, features: int, init: Init, name: str, bias: bool = True) -> 
 def attention(qkv: Array, heads: int) -> Array:
     """What each pixel gathers from all pixels of its frame: `[B, T, H, W, 3 C] -> [B, T, H, W, C]`.
 
+    The channels run over q, k, v, then over the heads. Products of plain matrices, pixels by channels, are
+    what a CPU has fast gradients for.
+
     Raises:
       ValueError: C is not a multiple of `heads`.
     """
@@ -129,12 +143,11 @@ def attention(qkv: Array, heads: int) -> Array:
     if channels % (3 * heads):
         raise ValueError(f"{channels // 3} channels do not divide into {heads} heads of attention")
     size = channels // (3 * heads)
-    parts = qkv.reshape(batch * tokens, height * width, heads, size, 3)
-    q, k, v = (parts[..., part] for part in range(3))
-    logits = jnp.einsum("bqhc,bkhc->bhqk", q, k / math.sqrt(size))
+    shape = batch * tokens, height * width, heads, size
+    q, k, v = (part.reshape(shape).swapaxes(1, 2) for part in jnp.split(qkv, 3, axis=-1))
+    logits = q @ (k / math.sqrt(size)).swapaxes(2, 3)
     weights = nn.softmax(logits.astype(jnp.float32)).astype(v.dtype)
-    gathered = jnp.einsum("bhqk,bkhc->bqhc", weights, v)
-    return gathered.reshape(batch, tokens, height, width, channels // 3)
+    return (weights @ v).swapaxes(1, 2).reshape(batch, tokens, height, width, channels // 3)
 
 
 class Block(nn.Module):
@@ -156,7 +169,7 @@ class Block(nn.Module):
         style, features, channels = self.style, self.features, x.shape[-1]
         resample = self.resample or (lambda x: x)
 
-        h = nn.silu(norm(style, channels, "norm0")(x))
+        h = silu(norm(style, channels, "norm0")(x))
         h = conv(resample(h), features, style.init, "conv0", self.dtype)
         affine = dense(embedding, features * (1 + style.modulated), style.init, "affine").astype(h.dtype)
         if style.modulated:
@@ -164,7 +177,7 @@ class Block(nn.Module):
             h = norm(style, features, "norm1")(h, scale, shift)
         else:
             h = norm(style, features, "norm1")(h + affine[:, :, None, None])
-        h = Dropout(self.dropout)(nn.silu(h), train)
+        h = Dropout(self.dropout)(silu(h), train)
         h = conv(h, features, style.last, "conv1", self.dtype)
 
         x = resample(x)
@@ -173,7 +186,7 @@ class Block(nn.Module):
         x = (x + h) * style.skip_scale
         if not self.attends:
             return x
-        qkv = Pointwise(3 * features, style.attention, self.dtype, name="qkv")(
+        qkv = Pointwise(3 * features, style.attention, self.dtype, parts=3, name="qkv")(
             norm(style, features, "norm2")(x)
         )
         h = attention(qkv, max(1, features // style.head) if style.head else 1)

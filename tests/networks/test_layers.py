@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion_jax.networks.layers import Dropout, GroupNorm, pool, upsample
+from diffusion_jax.networks.layers import Dropout, GroupNorm, pool, silu, upsample
 
 
 def reference(x, groups, scale, shift):
@@ -69,6 +69,23 @@ def test_dropout_keeps_the_mean_at_its_rate(rate, key):
     assert abs(float(out.mean()) - 1) < error
     assert abs(float((out == 0).mean()) - rate) < error
     assert len(np.unique(out)) == 2
+
+
+@pytest.mark.parametrize("shape", [(200, 3), (400, 33)])
+def test_dropout_of_odd_widths_draws_every_element_by_itself(shape, key):
+    kept = np.asarray(Dropout(0.5).apply({}, jnp.ones(shape), True, rngs={"dropout": key})) > 0
+    assert np.abs(kept.mean(0) - 0.5).max() < 0.2
+    assert len({tuple(column) for column in kept.T}) == shape[-1]
+
+
+def test_silu_and_its_slope_are_right_and_finite_everywhere(x64):
+    x = np.array([-1000.0, -90.0, -3.0, -0.1, 0.0, 0.7, 5.0, 1000.0])
+    with np.errstate(over="ignore"):
+        share = 1 / (1 + np.exp(-x))
+    np.testing.assert_allclose(silu(x), x * share, rtol=1e-12, atol=1e-30)
+    numeric = (silu(x + 1e-6) - silu(x - 1e-6)) / 2e-6
+    np.testing.assert_allclose(jax.vmap(jax.grad(silu))(x), numeric, atol=1e-8)
+    assert jnp.isfinite(jax.vmap(jax.grad(silu))(x.astype(np.float32))).all()
 
 
 def test_dropout_refuses_a_rate_of_one(key):

@@ -118,6 +118,37 @@ def test_bfloat16_is_near_and_keeps_float32_parameters(name):
     assert 1e-4 < error < 5e-2
 
 
+def limit(kernel):
+    """The largest weight, in units of the limit of the usual uniform law for its inputs and outputs."""
+    window = np.prod(kernel.shape[:-2])
+    return float(jnp.abs(kernel).max() / np.sqrt(6 / (window * sum(kernel.shape[-2:]))))
+
+
+def test_untrained_ddpmpp(key):
+    network = ddpmpp(16, (1,), 1, (4,), labels=4)
+    params = jax.jit(network.init)(key, jnp.zeros((1, 1, 4, 4, 3)), jnp.zeros((1, 1)))["params"]
+    block = params["enc_4x4_block0"]
+    wanted = {"conv0": 1, "affine": 1, "conv1": 1e-5, "qkv": np.sqrt(0.2), "proj": 1e-5}
+    for layer, gain in wanted.items():
+        assert limit(block[layer]["kernel"]) == pytest.approx(gain, rel=0.05), layer
+        np.testing.assert_array_equal(block[layer]["bias"], 0)
+    assert limit(params["dec_4x4_aux_conv"]["kernel"]) == pytest.approx(1e-5, rel=0.05)
+    assert limit(params["map_layer0"]["kernel"]) == pytest.approx(1, rel=0.05)
+    assert limit(params["map_label"]["kernel"]) == pytest.approx(1, rel=0.2)
+
+
+def test_untrained_adm(key):
+    network = adm(16, (1,), 1, (4,), labels=1000, augment=9)
+    params = jax.jit(network.init)(key, jnp.zeros((1, 1, 4, 4, 3)), jnp.zeros((1, 1)))["params"]
+    block = params["enc_4x4_block0"]
+    for layer, inputs in {"conv0": 144, "qkv": 16, "affine": 64}.items():
+        for leaf in block[layer].values():
+            assert float(jnp.abs(leaf).max()) * inputs**0.5 == pytest.approx(0.85, abs=0.1501), layer
+    for layer in (block["conv1"], block["proj"], params["out_conv"], params["map_augment"]):
+        jax.tree.map(lambda leaf: np.testing.assert_array_equal(leaf, 0), layer)
+    assert float(params["map_label"]["kernel"].std()) == pytest.approx(1, rel=0.02)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
