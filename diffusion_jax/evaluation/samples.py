@@ -117,6 +117,9 @@ def loss_picture(
     _save(figure, path)
 
 
+_STYLES = (("o", "-"), ("s", "--"), ("^", ":"))
+
+
 def curves_picture(
     path: str | os.PathLike[str],
     curves: Mapping[str, Sequence[tuple[float, float, float | None]]],
@@ -137,12 +140,16 @@ def curves_picture(
         raise ValueError("there is nothing to draw: no curve has a point")
     figure, axes = _canvas(1, 1, 6.0, 4.0, frame=True)
     axis = axes[0, 0]
-    for name, points in curves.items():
+    for number, (name, points) in enumerate(curves.items()):
         x, y = (np.array([point[i] for point in points], float) for i in (0, 1))
         if not ((x > 0) & (y > 0)).all():
             raise ValueError(f"logarithmic axes need positive numbers; {name!r} has others")
         error = [point[2] or 0.0 for point in points]
-        axis.errorbar(x, y, error, label=name, marker="o", markersize=3, linewidth=1, capsize=2)
+        # the colours come round after ten
+        marker, line = _STYLES[number // 10 % len(_STYLES)]
+        axis.errorbar(
+            x, y, error, label=name, marker=marker, linestyle=line, markersize=3, linewidth=1, capsize=2
+        )
     axis.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
     axis.legend(fontsize=8)
     _save(figure, path)
