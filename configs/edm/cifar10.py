@@ -8,6 +8,7 @@ Two days on eight V100 (the authors'). The config is F with the DDPM++ network: 
 augmentation 0.12, float32; sampled by 18 Heun steps (35 evaluations). Variants:
 
     a to e   the ladder of table 2 up to F; a_ve to f_ve with the variance-exploding choices and the NCSN++
+             network
     unconditional   goes with all of them
     fid      measures FID by 50,000 samples, with weights of the 2015 Inception in inception-2015.npz
     half     computes in bfloat16
