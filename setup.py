@@ -39,6 +39,7 @@ EXTRAS = {
     ],
     "prepare": ["tensorflow>=2.20"],
     "logging": ["tensorboardX>=2.6"],
+    "compare": ["torch>=2.4"],
     "notebooks": ["jupyterlab>=4.3", *NOTEBOOKS],
     "docs": ["mkdocs>=1.6"],
     "cuda": ["jax[cuda13]>=0.10,<0.13"],

@@ -14,6 +14,8 @@ from diffusion_jax.training import runs, sharding
 CACHE = "~/.cache/diffusion_jax/xla"
 """Compiled programs, kept for the next start; the environment's JAX_COMPILATION_CACHE_DIR replaces it."""
 
+_BUSY = 0.3
+
 
 def start(devices: int | None = None, cache: bool = True) -> None:
     """Set up jax; to be called before anything touches a device.
@@ -38,6 +40,19 @@ def start(devices: int | None = None, cache: bool = True) -> None:
                     "jax is in use already, with %d devices; %d were asked for", count, devices
                 )
     sharding.initialise_distributed()
+
+
+def busy() -> float:
+    """The load average of the last minute, as a share of the cores; a warning says where it spoils a timing.
+
+    Threads that wait for each other suffer most, by factors of a hundred: so does PyTorch's eager mode.
+    """
+    share = os.getloadavg()[0] / (os.cpu_count() or 1)
+    if share > _BUSY:
+        logging.getLogger(__name__).warning(
+            "other programs keep %.0f%% of this machine busy: what is timed now says nothing", 100 * share
+        )
+    return share
 
 
 def hardware(provenance: dict[str, Any] | None = None) -> str:

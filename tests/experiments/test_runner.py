@@ -169,8 +169,8 @@ def test_folders_without_a_run(tmp_path):
 def test_the_benchmark_measures_a_config():
     spec = "configs/nonequilibrium/swiss_roll.py:debug"
     found = benchmark.measure(spec)
-    assert set(found) == set(benchmark.COLUMNS[1:])
+    assert set(found) == set(benchmark.CONFIG_COLUMNS[1:])
     assert all(np.isfinite(value) and value > 0 for value in found.values())
-    lines = benchmark.render({spec: found, "broken": {}}).splitlines()
+    lines = benchmark.render(benchmark.CONFIG_COLUMNS, {spec: found, "broken": {}}).splitlines()
     assert lines[2].startswith(f"| {spec} | {found['compile, s']:.4g} |")
     assert lines[3] == "| broken | - | - | - | - | - |"

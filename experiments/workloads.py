@@ -1,0 +1,237 @@
+"""What the benchmark measures, beside configs: the networks at work, on random numbers.
+
+    unet_step       a training step of EDM's DDPM++ in small: 1.75 M parameters, 16 images of 32x32x3, Adam
+    unet_denoiser   one evaluation of its denoiser
+    unet_heun       18 steps of Heun's method, 35 evaluations, as one compiled program
+    mlp_steps       500 training steps of a perceptron on 256 points of the plane, scanned on the device
+
+Images are spread over all devices; the perceptron uses one. Parameters are random, the last layers' too, so
+that outputs say something.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from diffusion_jax.build import build
+from diffusion_jax.sampling.loop import sample
+from diffusion_jax.training import sharding
+from diffusion_jax.training import state as states
+from diffusion_jax.training.step import make_step
+from diffusion_jax.types import Array, Key, Objective, PyTree, Variables
+
+SIGMA_MAX = 80.0
+PROCESS = {"name": "edm", "sigma_max": SIGMA_MAX}
+LEVEL = 0.01  # at which the denoiser is evaluated
+LEARNING_RATE = 1e-3
+DROPOUT = 0.13
+
+
+class Size(NamedTuple):
+    """How large the workloads are.
+
+    unet, mlp:     arguments of the networks
+    side, batch:   of the images
+    heun:          steps of the sampler
+    points, steps: a batch of the perceptron, and its training steps in one run
+    """
+
+    unet: Mapping[str, Any]
+    side: int
+    batch: int
+    heun: int
+    mlp: Mapping[str, Any]
+    points: int
+    steps: int
+
+
+FULL = Size(
+    unet={"channels": 32, "multipliers": [1, 2, 2], "blocks": 2, "attention": [16]},
+    side=32,
+    batch=16,
+    heun=18,
+    mlp={"width": 128, "depth": 3},
+    points=256,
+    steps=500,
+)
+TINY = Size(
+    unet={"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
+    side=8,
+    batch=2,
+    heun=2,
+    mlp={"width": 16, "depth": 2},
+    points=8,
+    steps=3,
+)
+
+
+class Model(NamedTuple):
+    """objective: EDM's, around a network; variables: random; x: [B, 1, ...], as data."""
+
+    objective: Objective
+    variables: Variables
+    x: np.ndarray
+
+    def denoiser(self) -> Callable[[Variables, Array, Array], Array]:
+        """(variables, x_t, t) -> x0_hat."""
+        return lambda variables, x, t: self._bound(variables).denoiser(x, t)
+
+    def sampler(self, steps: int) -> Callable[[Variables, Key, Array], Array]:
+        """(variables, key, x_1) -> x_0 by Heun's method."""
+        heun, grid = build("sampler", "heun", process=_process()), _grid(steps)
+        return lambda variables, key, x: sample(key, self._bound(variables).denoiser, heun, x, grid)
+
+    def _bound(self, variables: Variables) -> Any:
+        return self.objective.bind(variables, jax.random.key(0), {})
+
+
+class Work(NamedTuple):
+    """Something compiled.
+
+    run:             does it once, and waits for the result
+    steps, samples:  training steps (or evaluations of the network), and images or points, in one run
+    compile_seconds: what tracing and compiling took
+    buffers:         bytes of the program's inputs, outputs and temporary arrays, on one device
+    """
+
+    run: Callable[[], None]
+    steps: int
+    samples: int
+    compile_seconds: float
+    buffers: int
+
+
+def sigmas(steps: int) -> list[float]:
+    """The noise levels of the sampler, from SIGMA_MAX to 0."""
+    return np.asarray(_process().sigma(_grid(steps)), np.float64).tolist()
+
+
+def unet(size: Size) -> Model:
+    """The U-Net and its images."""
+    shape = (size.batch, 1, size.side, size.side, 3)
+    return _model({"name": "ddpmpp", **size.unet, "dropout": DROPOUT}, shape)
+
+
+def mlp(size: Size) -> Model:
+    """The perceptron and its points."""
+    return _model({"name": "mlp", **size.mlp}, (size.points, 1, 2))
+
+
+def unet_step(size: Size) -> Work:
+    return _training(unet(size), _mesh(), 1)
+
+
+def mlp_steps(size: Size) -> Work:
+    return _training(mlp(size), sharding.make_mesh({"data": 1}), size.steps)
+
+
+def unet_denoiser(size: Size) -> Work:
+    model, mesh = unet(size), _mesh()
+    variables, x = _placed(model, mesh)
+    t = jax.device_put(jnp.full((size.batch,), LEVEL), NamedSharding(mesh, PartitionSpec("data")))
+    return _work(jax.jit(model.denoiser()), (variables, x, t), 1, size.batch)
+
+
+def unet_heun(size: Size) -> Work:
+    model, mesh = unet(size), _mesh()
+    variables, x = _placed(model, mesh)
+    key = jax.device_put(jax.random.key(0), sharding.replicated(mesh))
+    inputs = variables, key, SIGMA_MAX * x
+    return _work(jax.jit(model.sampler(size.heun)), inputs, 2 * size.heun - 1, size.batch)
+
+
+WORKLOADS: dict[str, Callable[[Size], Work]] = {
+    "unet_step": unet_step,
+    "unet_denoiser": unet_denoiser,
+    "unet_heun": unet_heun,
+    "mlp_steps": mlp_steps,
+}
+
+
+def _process() -> Any:
+    return build("process", PROCESS)
+
+
+def _grid(steps: int) -> Array:
+    return build("grid", {"name": "karras_grid", "steps": steps}, process=_process())
+
+
+def _model(network: dict[str, Any], shape: tuple[int, ...]) -> Model:
+    objective = build(
+        "objective",
+        {
+            "name": "denoising",
+            "process": PROCESS,
+            "network": network,
+            "coefficients": "edm",
+            "levels": {"name": "per_sample", "levels": "lognormal"},
+            "weight": "edm",
+        },
+    )
+    x = np.random.default_rng(0).standard_normal(shape, np.float32)
+    # Running or compiling the network's own initialisation would take longer than all the rest.
+    shapes = jax.eval_shape(objective.init, jax.random.key(0), {"x": x})
+    return Model(objective, _random(shapes), x)
+
+
+def _random(shapes: PyTree) -> PyTree:
+    """Arrays of these shapes: kernels that keep variances, scales about 1, biases about 0."""
+    rng = np.random.default_rng(1)
+
+    def leaf(path: Any, shape: Any) -> np.ndarray:
+        name = path[-1].key
+        values = rng.standard_normal(shape.shape, np.float32)
+        if name == "kernel":
+            return values / np.sqrt(np.prod(shape.shape[:-1]), dtype=np.float32)
+        return np.float32(name == "scale") + np.float32(0.1) * values
+
+    return jax.tree_util.tree_map_with_path(leaf, shapes)
+
+
+def _mesh() -> Mesh:
+    return sharding.make_mesh({"data": -1})
+
+
+def _placed(model: Model, mesh: Mesh) -> tuple[Variables, Array]:
+    variables = jax.device_put(model.variables, sharding.replicated(mesh))
+    return variables, jax.device_put(model.x, NamedSharding(mesh, PartitionSpec("data")))
+
+
+def _training(model: Model, mesh: Mesh, steps: int) -> Work:
+    optimizer = build("optimizer", {"name": "adam", "learning_rate": LEARNING_RATE})
+    state = states.create(jax.tree.map(jnp.asarray, model.variables), optimizer, averaged=False)
+    layout = sharding.state_shardings(state, mesh, ())
+    state = jax.device_put(state, layout)
+    batches = sharding.spread({"x": np.broadcast_to(model.x, (steps, *model.x.shape))}, mesh)
+    root = jax.device_put(jax.random.key(0), sharding.replicated(mesh))
+    step, seconds, buffers = _compiled(
+        make_step(model.objective, optimizer, shardings=layout), (state, batches, root)
+    )
+
+    def run() -> None:
+        nonlocal state
+        state, metrics = step(state, batches, root)
+        jax.block_until_ready(metrics)
+
+    return Work(run, steps, steps * len(model.x), seconds, buffers)
+
+
+def _work(function: Any, inputs: tuple[Any, ...], steps: int, samples: int) -> Work:
+    program, seconds, buffers = _compiled(function, inputs)
+    return Work(lambda: jax.block_until_ready(program(*inputs)), steps, samples, seconds, buffers)
+
+
+def _compiled(function: Any, inputs: tuple[Any, ...]) -> tuple[Any, float, int]:
+    begin = time.perf_counter()
+    program = function.lower(*inputs).compile()
+    seconds = time.perf_counter() - begin
+    memory = program.memory_analysis()
+    buffers = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes
+    return program, seconds, buffers - memory.alias_size_in_bytes
