@@ -30,6 +30,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.core import Tracer
 
 from diffusion_jax.levels import canonical, expand
@@ -176,7 +177,8 @@ def evaluate(
     network: (x [B, T, ...], noise [#B, #T]) -> [B, T, ...] or [B, T, ..., 2C]. Raises ValueError for
     another shape, and for a level outside [0, 1] where its value is known.
     """
-    if not isinstance(t, Tracer) and not ((jnp.asarray(t) >= 0) & (jnp.asarray(t) <= 1)).all():
+    # by numpy: within a trace, jax would make a tracer of a level that is known
+    if not isinstance(t, Tracer) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= 1)).all():
         raise ValueError(
             f"a level lies in [0, 1], got {t}; the level of a noise ratio sigma/alpha is process.time(ratio)"
         )

@@ -98,6 +98,15 @@ def test_a_level_outside_the_unit_interval_is_refused(drawn):
         denoiser(drawn[0], 5.0)
 
 
+@pytest.mark.parametrize("t", [0.5, np.array([0.2, 0.5]), jnp.array(0.5)], ids=["float", "numpy", "jax"])
+def test_a_level_that_is_known_may_be_closed_over_in_a_trace(drawn, t):
+    denoiser = precondition(lambda x, noise: x, edm(), preconditioning.edm)
+    np.testing.assert_allclose(jax.jit(lambda x: denoiser(x, t))(drawn[0]), denoiser(drawn[0], t), rtol=1e-5)
+    outside = 10 * t
+    with pytest.raises(ValueError, match="process.time"):
+        jax.jit(lambda x: denoiser(x, outside))(drawn[0])
+
+
 def test_eps_is_refused_where_nothing_of_the_data_is_left():
     for process in (vp_cosine(), vp_2015(), vp_2015(1e-3, 40), flow()):
         with pytest.raises(ValueError, match=r"alpha\(1\) > 0.*'v', 'x0' or 'edm'"):
