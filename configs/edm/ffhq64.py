@@ -48,7 +48,7 @@ VARIANTS = {
 def get_config(arg: str = "") -> ConfigDict:
     config = {
         "seed": 0,
-        "data": {"name": "image_zip", "file": "ffhq-64x64.zip", "data_dir": None},
+        "data": {"name": "image_zip", "file": "ffhq-64x64.zip", "test_share": 0.0, "data_dir": None},
         "objective": {
             "name": "denoising",
             "process": {"name": "edm", "sigma_max": 80.0},

@@ -51,7 +51,13 @@ def get_config(arg: str = "") -> ConfigDict:
     config = {
         "seed": 0,
         "conditions": ["label"],
-        "data": {"name": "image_zip", "file": "imagenet-64x64.zip", "flip": True, "data_dir": None},
+        "data": {
+            "name": "image_zip",
+            "file": "imagenet-64x64.zip",
+            "test_share": 0.0,
+            "flip": True,
+            "data_dir": None,
+        },
         "objective": {
             "name": "denoising",
             "process": {"name": "edm", "sigma_max": 80.0},
