@@ -1,6 +1,6 @@
 """Frechet distance against evaluations of the denoiser, from a record: a table, and a picture of it.
 
-    python -m experiments.curves experiments/results/edm/digits_samplers_s0.json --out docs/images/curve.png
+    python -m experiments.curves experiments/results/edm/digits_samplers.json --out docs/images/edm_curve.png
 
 The record is one with a `frechet_curve` among its evaluations: `evaluation.json` in the folder of a run, or
 one that a table keeps.

@@ -21,14 +21,12 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.levels import expand, token_sum
+from diffusion_jax.objectives.augmentation import Augmentation
 from diffusion_jax.objectives.base import applied, check_batch, hide_labels, initialise
 from diffusion_jax.objectives.weights import Weight
 from diffusion_jax.preconditioning import evaluate, noise_label
 from diffusion_jax.processes.gaussian import Gaussian
 from diffusion_jax.types import Array, Batch, Bound, Key, Levels, Loss, Objective, Variables
-
-Augmentation = Callable[[Key, Array], tuple[Array, Array]]
-"""(key, x [B, T, ...]) -> (x augmented, the label [B, 9] that tells the network how)."""
 
 
 def denoising(
