@@ -19,9 +19,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.training import checkpoints, runs
+from diffusion_jax.training import checkpoints
 from diffusion_jax.training.posthoc import Mixture, reconstruct
-from diffusion_jax.training.state import State
+from diffusion_jax.types import Variables
 from experiments import runner
 
 
@@ -45,11 +45,8 @@ def average(workdir: str | Path, sigma_rel: float, out: str | Path, step: int | 
         "ema": {"name": "power", "sigma_rel": sigma_rel},
         "training": stored["training"] | {"steps": done, "posthoc": None},
     }
-    runs.claim(out, config)
-    runs.record_start(out)
-    state = State(jnp.int32(done), jax.tree.map(jnp.asarray, params), variables.state, (), None)
-    with checkpoints.Checkpoints(out, 1, 1) as saved:
-        saved.save(done, state, {"averaged": str(workdir)})
+    averaged = Variables(jax.tree.map(jnp.asarray, params), variables.state)
+    runner.store(out, config, averaged, done, {"averaged": str(workdir)})
     return mixture
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
 from diffusion_jax.build import build
-from diffusion_jax.sampling.loop import fitted, sample_path
+from diffusion_jax.sampling.loop import fitted, sample_path, step_key
 from diffusion_jax.training import sharding
 from diffusion_jax.types import Array, Bound, Key
 
@@ -103,8 +103,7 @@ def _draw(
     if grid is None:
         (decoder,) = _parts(bound, "decoder")
         x0_hat = denoiser(x, times[-2]) if decoder.learned else None
-        last = jax.vmap(jax.random.fold_in, (0, None))(pairs[:, 1], len(times) - 2)
-        x = decoder.sample(last, x, x0_hat)
+        x = decoder.sample(step_key(pairs[:, 1], len(times) - 2), x, x0_hat)
         path = jnp.concatenate([path, x[None, :rows].astype(path.dtype)])
     return x, path, times
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.build import build
@@ -28,6 +29,7 @@ from diffusion_jax.training import checkpoints, loop, runs, sharding
 from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook
 from diffusion_jax.training.posthoc import Tracking
+from diffusion_jax.training.state import State
 from diffusion_jax.types import Array, Batch, Bound, Objective, Variables
 from experiments import machine, records
 from experiments.configuration import Config
@@ -163,6 +165,22 @@ def load(workdir: str | Path, planned: Plan | None = None) -> Trained:
             "the command that started it goes on with it"
         )
     return Trained(planned, checkpoints.load(folder)[1])
+
+
+def store(
+    workdir: str | Path, config: Config, variables: Variables, steps: int, record: Mapping[str, Any]
+) -> None:
+    """Make `workdir` the folder of a run that was finished elsewhere, after `steps` steps, without averages.
+
+    record: JSON-able, kept with the checkpoint.
+
+    Raises ValueError where the folder belongs to another run.
+    """
+    runs.claim(workdir, config)
+    runs.record_start(workdir)
+    state = State(jnp.int32(steps), variables.params, variables.state, (), None)
+    with checkpoints.Checkpoints(workdir, 1, 1) as saved:
+        saved.save(steps, state, record)
 
 
 def evaluate(trained: Trained, workdir: Path) -> records.Record:

@@ -18,7 +18,7 @@ import numpy as np
 from diffusion_jax.build import build
 from diffusion_jax.networks.official import from_official, to_official
 from diffusion_jax.training import checkpoints, runs
-from diffusion_jax.training.state import State
+from diffusion_jax.types import Variables
 from experiments.configuration import DEFAULTS, Config
 from experiments.official import files
 from experiments.official.description import (
@@ -30,7 +30,7 @@ from experiments.official.description import (
     objective_spec,
     read_off,
 )
-from experiments.runner import stored_config
+from experiments.runner import store, stored_config
 
 LICENCE = (
     "The official weights are under CC BY-NC-SA 4.0 (creativecommons.org/licenses/by-nc-sa/4.0): not for "
@@ -131,7 +131,6 @@ def write(path: Path, workdir: Path, found: Network, config: Config) -> None:
     own = {"params": template.params["network"], **template.state["network"]}
     variables = jax.tree.map(jnp.asarray, from_official(found.arrays, own))
     params = {"network": variables.pop("params")}
-    state = State(jnp.ones((), jnp.int32), params, {"network": variables}, (), None)
     source = {
         "file": path.name,
         "sha256": _digest(path),
@@ -139,11 +138,8 @@ def write(path: Path, workdir: Path, found: Network, config: Config) -> None:
         "notes": found.notes,
         "licence": LICENCE,
     }
-    runs.claim(workdir, config)
-    runs.record_start(workdir)
+    store(workdir, config, Variables(params, {"network": variables}), 1, {"source": source["sha256"]})
     runs.write_text(workdir / "source.json", json.dumps(source, indent=2) + "\n")
-    with checkpoints.Checkpoints(workdir, 1, 1) as saved:
-        saved.save(1, state, {"source": source["sha256"]})
 
 
 def read(workdir: Path, ema: bool = True) -> tuple[dict[str, np.ndarray], Description]:
