@@ -62,6 +62,16 @@ from diffusion_jax.sampling.products import (
     smooth,
 )
 from diffusion_jax.sampling.restart import restart
+from diffusion_jax.sampling.schedules import (
+    autoregressive,
+    chunks,
+    custom,
+    full_sequence,
+    levels_of,
+    pyramid,
+    trapezoid,
+    with_known,
+)
 from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
 from diffusion_jax.sampling.transforms.gradients import classifier, energy, residual_scale, snr_scale
 from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
@@ -108,14 +118,17 @@ __all__ = [
     "advance",
     "ancestral",
     "autoguidance",
+    "autoregressive",
     "bernoulli_factor",
     "binomial",
     "categorical",
     "categorical_factor",
     "cfg",
+    "chunks",
     "classifier",
     "cosine_grid",
     "counted",
+    "custom",
     "ddim",
     "delta",
     "discretised_gaussian",
@@ -130,6 +143,7 @@ __all__ = [
     "exponential_grid",
     "fixed_kernel",
     "flow",
+    "full_sequence",
     "gaussian_factor",
     "heun",
     "iddpm_grid",
@@ -140,6 +154,7 @@ __all__ = [
     "learned",
     "learned_beta",
     "levels",
+    "levels_of",
     "linear_grid",
     "lms",
     "log_snr_grid",
@@ -149,6 +164,7 @@ __all__ = [
     "particles",
     "precondition",
     "preconditioning",
+    "pyramid",
     "renoised",
     "resampled",
     "residual_scale",
@@ -163,6 +179,7 @@ __all__ = [
     "snr_scale",
     "softmax",
     "threshold",
+    "trapezoid",
     "twisted",
     "under",
     "unipc",
@@ -176,4 +193,5 @@ __all__ = [
     "vp_grid",
     "vp_linear",
     "vp_sigmoid",
+    "with_known",
 ]

@@ -42,6 +42,7 @@ KINDS: dict[str, str] = {
     "sampler": "diffusion_jax.sampling",
     "decoder": "diffusion_jax.sampling.decoders",
     "grid": "diffusion_jax.sampling.grids",
+    "schedule": "diffusion_jax.sampling.schedules",
     "data": "diffusion_jax.data",
     "support": "diffusion_jax.data.supports",
     "evaluation": "diffusion_jax.evaluation",

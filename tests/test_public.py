@@ -8,7 +8,7 @@ import diffusion_jax as dj
 from diffusion_jax.build import available
 
 
-@pytest.mark.parametrize("kind", ["process", "decoder", "grid", "sampler"])
+@pytest.mark.parametrize("kind", ["process", "decoder", "grid", "schedule", "sampler"])
 def test_every_component_that_notebooks_need_is_public(kind):
     assert set(available(kind)) <= set(dj.__all__)
     assert all(hasattr(dj, name) for name in dj.__all__)

@@ -1,4 +1,4 @@
-"""Pictures of samples, of the path from noise to data, of the loss and of curves, drawn by matplotlib.
+"""Pictures of samples, of the path from noise to data, of schedules, the loss and curves, by matplotlib.
 
 What a picture looks like follows from the shape of the data: `[N, T, H, W, C]` are images (a row of T frames
 each), `[N, T, 2]` points of the plane, T > 1 joined by a line; everything else is a raster, a sample a row,
@@ -152,6 +152,29 @@ def curves_picture(
         )
     axis.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
     axis.legend(fontsize=8)
+    _save(figure, path)
+
+
+def schedules_picture(path: str | os.PathLike[str], matrices: Mapping[str, Any]) -> None:
+    """Draw scheduling matrices side by side: a token a column, a row for each step, from noise to clean.
+
+    Args:
+        path: of the PNG file.
+        matrices: name -> int [M, T], steps taken (`sampling.schedules`); the larger, the brighter.
+
+    Raises ValueError where there is none, or one is not [M, T].
+    """
+    shapes = [np.shape(matrix) for matrix in matrices.values()]
+    if not shapes or any(len(shape) != 2 or 0 in shape for shape in shapes):
+        raise ValueError(f"there must be matrices [M, T] to draw, got shapes {shapes}")
+    figure, axes = _canvas(1, len(shapes), 0.75 * _PANEL * len(shapes), 1.3 * _PANEL, frame=True)
+    for axis, (name, matrix) in zip(axes[0], matrices.items()):
+        matrix = np.asarray(matrix)
+        axis.imshow(matrix, cmap="gray", vmin=0, vmax=matrix.max(), interpolation="nearest", aspect="auto")
+        axis.set_title(name, fontsize=8)
+        axis.set_xlabel("token", fontsize=7)
+        axis.tick_params(labelsize=6)
+    axes[0, 0].set_ylabel("row", fontsize=7)
     _save(figure, path)
 
 

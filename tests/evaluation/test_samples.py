@@ -4,7 +4,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from diffusion_jax.evaluation.samples import loss_picture, samples_picture, trajectory_picture
+from diffusion_jax.evaluation.samples import (
+    loss_picture,
+    samples_picture,
+    schedules_picture,
+    trajectory_picture,
+)
 
 
 def seen(path):
@@ -83,6 +88,20 @@ def test_a_loss_is_drawn_and_gaps_are_left_out(tmp_path):
     assert seen(tmp_path / "deep" / "loss.png").min() < 0.5
     with pytest.raises(ValueError, match="no line has 'accuracy'"):
         loss_picture(tmp_path / "loss.png", lines, "accuracy")
+
+
+def test_schedules_go_from_dark_to_bright(tmp_path):
+    matrix = np.repeat(np.arange(5)[:, None], 4, axis=1)
+    schedules_picture(tmp_path / "one.png", {"full": matrix})
+    schedules_picture(tmp_path / "two.png", {"full": matrix, "still": np.zeros((1, 3), int)})
+    one, two = seen(tmp_path / "one.png"), seen(tmp_path / "two.png")
+    column = one[:, int(0.7 * one.shape[1])]
+    grey = column[np.isclose(column, 0.5, atol=0.02) | np.isclose(column, 0.25, atol=0.02)]
+    assert np.isclose(grey[0], 0.25, atol=0.02)
+    assert np.isclose(grey[-1], 0.5, atol=0.02)
+    assert two.shape[1] == 2 * one.shape[1]
+    with pytest.raises(ValueError, match=r"matrices \[M, T\] to draw, got shapes \[\(3,\)\]"):
+        schedules_picture(tmp_path / "x.png", {"flat": [0, 1, 2]})
 
 
 def test_wrong_shapes_are_refused(tmp_path):
