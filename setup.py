@@ -24,6 +24,7 @@ INSTALL = [
     "absl-py>=2.1",
 ]
 
+FORECASTING = ["statsmodels>=0.14"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 
 EXTRAS = {
@@ -35,8 +36,11 @@ EXTRAS = {
         "pyright[nodejs]>=1.1.400",
         "jaxtyping>=0.3",
         "beartype>=0.21",
+        "properscoring>=0.1",
+        *FORECASTING,
         *NOTEBOOKS,
     ],
+    "forecasting": FORECASTING,
     "prepare": ["tensorflow>=2.20"],
     "logging": ["tensorboardX>=2.6"],
     "compare": ["torch>=2.4"],
