@@ -9,7 +9,12 @@ A law of levels is a function `(key, (B, T)) -> t [#B, #T]`. The base laws (`uni
 combinators change the shape or single tokens:
 
     per_token(uniform())             a level for each token, as in Diffusion Forcing (arXiv 2407.01392)
-    per_sample(low_discrepancy())    a level for each sample, stratified over the batch, as in VDM
+    per_sample(low_discrepancy())    a level for each sample, stratified over the batch, as in VDM:
+                                     of sequences, full-sequence diffusion
+    next_token(uniform())            teacher forcing
+    shared_future(uniform(), n)      a fixed history of n clean tokens
+    uniform_future(uniform())        a noisy history, one level for all of the future
+    horizon(per_token(uniform()))    sequences of every length
 """
 
 from __future__ import annotations
@@ -197,6 +202,90 @@ def shared_future(levels: Levels, context: int) -> Levels:
     return draw
 
 
+def uniform_future(levels: Levels, context: int | None = None) -> Levels:
+    """The first `context` tokens have a level each, all later ones of a sample share one: [B, T].
+
+    History guidance, arXiv 2502.06764, appendix A.5. Without `context` its length is drawn for each sample,
+    uniformly from 0 ... T - 1. Raises ValueError for a negative context.
+    """
+    if context is not None and context < 0:
+        raise ValueError(f"context must be a number of tokens, got {context}")
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        past_key, future_key, length_key = jax.random.split(key, 3)
+        length = context
+        if length is None:
+            length = jax.random.randint(length_key, (shape[0], 1), 0, shape[1])
+        past = jnp.arange(shape[1])[None, :] < length
+        return jnp.where(past, levels(past_key, shape), levels(future_key, (shape[0], 1)))
+
+    return draw
+
+
+def next_token(levels: Levels) -> Levels:
+    """Teacher forcing: one token of a sample at its level, all before it clean, all after it missing: [B, T].
+
+    The place of that token is uniform on 0 ... T - 1. A network trained at these levels alone predicts the
+    next token from a clean past, and knows no other past.
+    """
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        level_key, place_key = jax.random.split(key)
+        place = jax.random.randint(place_key, (shape[0], 1), 0, shape[1])
+        tokens = jnp.arange(shape[1])[None, :]
+        later = jnp.where(tokens > place, 1.0, levels(level_key, (shape[0], 1)))
+        return jnp.where(tokens < place, 0.0, later)
+
+    return draw
+
+
+def horizon(levels: Levels, least: int = 1) -> Levels:
+    """The tokens past a random length are missing (t = 1): [B, T].
+
+    The length of a sample is uniform on least ... T. So trained, a network takes sequences of every length,
+    filled up with noise (Diffusion Forcing, arXiv 2407.01392: planning). Raises ValueError unless least is
+    positive, and, when drawn, where T is smaller.
+    """
+    if least < 1:
+        raise ValueError(f"least must be a positive number of tokens, got {least}")
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        if shape[1] < least:
+            raise ValueError(f"sequences of {shape[1]} tokens cannot hold a horizon of at least {least}")
+        level_key, length_key = jax.random.split(key)
+        length = jax.random.randint(length_key, (shape[0], 1), least, shape[1] + 1)
+        return jnp.where(jnp.arange(shape[1])[None, :] < length, levels(level_key, shape), 1.0)
+
+    return draw
+
+
+def with_first(levels: Levels, share: float, high: float) -> Levels:
+    """The first token of a sample is nearly clean, at U(0, high), with probability `share`: [B, T].
+
+    For plans, which start from a known token. Raises ValueError unless share and high lie in [0, 1].
+    """
+    if not (0 <= share <= 1 and 0 <= high <= 1):
+        raise ValueError(f"share and high must lie in [0, 1], got {share} and {high}")
+
+    def draw(key: Key, shape: tuple[int, int]) -> Array:
+        level_key, chosen_key, low_key = jax.random.split(key, 3)
+        chosen = jax.random.bernoulli(chosen_key, share, (shape[0], 1))
+        near = jax.random.uniform(low_key, (shape[0], 1), maxval=high)
+        return jnp.where(chosen & (jnp.arange(shape[1])[None, :] == 0), near, levels(level_key, shape))
+
+    return draw
+
+
+def discrete(levels: Levels, steps: int) -> Levels:
+    """Levels k/steps, k = 1 ... steps: each rounded up, so that only clean tokens stay clean.
+
+    Uniform levels become uniform on the steps. Raises ValueError unless steps is positive.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be positive, got {steps}")
+    return lambda key, shape: jnp.ceil(levels(key, shape) * steps) / steps
+
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "uniform": {},
     "low_discrepancy": {},
@@ -209,4 +298,9 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "with_clean": {"levels": "uniform", "share": 0.25},
     "with_missing": {"levels": "uniform", "share": 0.25},
     "shared_future": {"levels": "uniform", "context": 1},
+    "uniform_future": {"levels": "uniform"},
+    "next_token": {"levels": "uniform"},
+    "horizon": {"levels": "uniform", "least": 2},
+    "with_first": {"levels": "uniform", "share": 0.5, "high": 0.25},
+    "discrete": {"levels": "uniform", "steps": 10},
 }

@@ -7,19 +7,24 @@ import pytest
 
 from diffusion_jax.levels import (
     canonical,
+    discrete,
     expand,
+    horizon,
     log_uniform,
     logit_normal,
     lognormal,
     low_discrepancy,
+    next_token,
     normal,
     per_sample,
     per_token,
     shared_future,
     token_sum,
     uniform,
+    uniform_future,
     vp_uniform,
     with_clean,
+    with_first,
     with_missing,
 )
 from diffusion_jax.processes import edm, flow, ve, vp_cosine, vp_linear
@@ -142,7 +147,71 @@ def test_a_shared_future_follows_a_clean_past(key):
     assert len(np.unique(t[:, 2])) == 6
 
 
+def shares(counts):
+    return np.asarray(counts) / np.sum(counts)
+
+
+def test_teacher_forcing_has_one_noisy_token_between_a_clean_past_and_a_missing_future(key):
+    t = np.asarray(next_token(uniform())(key, (6000, 4)))
+    place = ((t > 0) & (t < 1)).argmax(1)
+    tokens = np.arange(4)[None]
+    np.testing.assert_array_equal(t == 0, tokens < place[:, None])
+    np.testing.assert_array_equal(t == 1, tokens > place[:, None])
+    np.testing.assert_allclose(shares(np.bincount(place)), 0.25, atol=0.02)
+    own = t[np.arange(6000), place]
+    np.testing.assert_allclose(shares(np.histogram(own, 5, (0, 1))[0]), 0.2, atol=0.02)
+
+
+def test_a_uniform_future_follows_a_past_of_independent_levels(key):
+    t = np.asarray(uniform_future(uniform(), 2)(key, (4000, 5)))
+    assert (t[:, 2:] == t[:, 2:3]).all()
+    assert len(np.unique(t)) > 0.99 * 4000 * 3
+    assert abs(np.corrcoef(t[:, :3].T) - np.eye(3)).max() < 0.05
+    free = np.asarray(uniform_future(uniform())(key, (6000, 4)))
+    future = (free == free[:, -1:]).sum(1)
+    np.testing.assert_allclose(shares(np.bincount(future)[1:]), 0.25, atol=0.02)
+
+
+def test_a_horizon_is_of_every_length_from_the_least(key):
+    t = np.asarray(horizon(per_token(uniform()), 2)(key, (6000, 5)))
+    length = (t < 1).sum(1)
+    np.testing.assert_array_equal(t < 1, np.arange(5)[None] < length[:, None])
+    np.testing.assert_allclose(shares(np.bincount(length)[2:]), 0.25, atol=0.02)
+    with pytest.raises(ValueError, match="4 tokens cannot hold a horizon of at least 5"):
+        horizon(uniform(), 5)(key, (1, 4))
+
+
+def test_the_first_token_is_nearly_clean_in_a_share_of_the_samples(key):
+    t = np.asarray(with_first(with_missing(per_token(uniform()), 1.0), 0.3, 0.2)(key, (6000, 3)))
+    np.testing.assert_array_equal(t[:, 1:], 1.0)
+    first = t[:, 0]
+    assert abs((first < 1).mean() - 0.3) < 0.02
+    near = np.histogram(first[first < 1], 4, (0, 0.2))[0]
+    assert near.sum() == (first < 1).sum()
+    np.testing.assert_allclose(shares(near), 0.25, atol=0.04)
+
+
+def test_discrete_levels_are_steps_alike_in_number_and_a_clean_token_stays_clean(key):
+    t = np.asarray(discrete(with_clean(per_token(uniform()), 0.2), 4)(key, (4000, 3)))
+    values, counts = np.unique(t, return_counts=True)
+    np.testing.assert_array_equal(values, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(shares(counts), 0.2, atol=0.015)
+    exact = discrete(lambda key, shape: jnp.full(shape, 0.25), 4)
+    np.testing.assert_array_equal(exact(key, (1, 1)), 0.25)
+
+
 def test_impossible_arguments_are_named():
+    for wrong in (1.5, -0.1):
+        with pytest.raises(ValueError, match="share and high"):
+            with_first(uniform(), wrong, 0.1)
+        with pytest.raises(ValueError, match="share and high"):
+            with_first(uniform(), 0.1, wrong)
+    with pytest.raises(ValueError, match="positive number of tokens, got 0"):
+        horizon(uniform(), 0)
+    with pytest.raises(ValueError, match="steps must be positive"):
+        discrete(uniform(), 0)
+    with pytest.raises(ValueError, match="context"):
+        uniform_future(uniform(), -1)
     with pytest.raises(ValueError, match=r"share must lie in \[0, 1\], got 1.5"):
         with_clean(uniform(), 1.5)
     with pytest.raises(ValueError, match="std must be positive"):

@@ -98,7 +98,7 @@ def denoising(
         noisy = t > 0
         x_t = process.marginal(x0, t).sample(noise_key)
         x0_hat = evaluate(applied(network, variables, batch, dropout_key), at, x_t, t)[0]
-        strength = scale(jnp.where(noisy, t, 1.0))
+        strength = jnp.where(noisy, scale(jnp.broadcast_to(t, x0.shape[:2])), 0.0)
         error = token_sum(expand(strength, x0) * (x0_hat - x0) ** 2)
         features = math.prod(x0.shape[2:])
         value = error

@@ -11,8 +11,18 @@ SNR = 1/r^2, what is minimised is lambda(t) |x0 - x0_hat|^2:
                  preconditioning (arXiv 2206.00364, table 1)
     min_snr      min(SNR, gamma)                     arXiv 2303.09556
     soft_min_snr SNR gamma/(SNR + gamma)             arXiv 2401.11605
+    fused_snr    gamma Fh w(SNR)/w(gamma F)          arXiv 2407.01392, for sequences
 
 Levels have any shape; at t = 0 most weights are infinite, and the caller takes care.
+
+A token of a sequence is also known from its past. With S_i = min(SNR_i/gamma, 1), U_i = SNR_i/gamma and the
+running average C_0 = S_0, C_i = g C_{i-1} + (1 - g) S_i, what token i has to go on is
+
+    Fh_i = 1 - (1 - g C_{i-1}) (1 - S_i),     F_i = 1 - (1 - g C_{i-1}) (1 - U_i),     C_{-1} = 0,
+
+which `fused_snr` puts in the place of min(SNR, gamma)/gamma and of SNR/gamma. An error of x0 weighs gamma Fh,
+one of eps Fh/F, one of v gamma Fh/(gamma F + 1): as min-SNR's min(SNR, gamma)/w(SNR), w the factor between
+that error and x0's. The paper writes C_{i-1} where its code has g C_{i-1}; then g = 0 does not give min-SNR.
 """
 
 from __future__ import annotations
@@ -23,7 +33,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.processes.gaussian import Gaussian, quotient
 from diffusion_jax.types import Array
 
 Weight = Callable[[Array], Array]
@@ -85,6 +95,61 @@ def soft_min_snr(process: Gaussian, gamma: float = 4.0) -> Weight:
     return lambda t: gamma / (1 + gamma * (process.sigma(t) / process.alpha(t)) ** 2)
 
 
+def fused_snr(
+    process: Gaussian,
+    gamma: float = 5.0,
+    decay: float = 0.9,
+    bidirectional: bool = False,
+    discounted: bool = True,
+    weight: Callable[[Gaussian], Weight] = x0,
+) -> Weight:
+    """Fused min-SNR of sequences, Diffusion Forcing (arXiv 2407.01392): [B, T] -> [B, T].
+
+    Args:
+        process: a Gaussian process.
+        gamma: where the signal-to-noise ratio is cut.
+        decay: g, the share of the running average that a token hands on. Published for one frame a token;
+            for several, its power.
+        bidirectional: the average of past and future, for networks that see both (arXiv 2502.06764).
+        discounted: g C as in the published code, or C as in the paper.
+        weight: the error that is weighed, x0, eps or v.
+
+    Clean tokens count as S = 1; their own weight has no meaning, the caller leaves it out.
+
+    Raises ValueError unless gamma > 0 and decay lies in [0, 1], and for levels that are not [B, T].
+    """
+    _check(gamma)
+    if not 0 <= decay <= 1:
+        raise ValueError(f"decay must lie in [0, 1], got {decay}")
+    of = weight(process)
+
+    def lambda_(t: Array) -> Array:
+        if t.ndim != 2:
+            raise ValueError(f"fused_snr looks along the tokens: levels must be [B, T], got shape {t.shape}")
+        own = jnp.where(t > 0, t, 1.0)
+        ratio = (process.alpha(own) / process.sigma(own)) ** 2 / gamma
+        share = jnp.where(t > 0, jnp.minimum(ratio, 1.0), 1.0)
+        around = _history(share, decay)
+        if bidirectional:
+            around = (around + _history(share[:, ::-1], decay)[:, ::-1]) / 2
+        around = decay * around if discounted else around
+        fused = ratio + around * (1 - ratio)
+        same = process.time(1 / jnp.sqrt(gamma * fused))
+        return gamma * (share + around * (1 - share)) * quotient(of(own), of(same), 1.0)
+
+    return lambda_
+
+
+def _history(share: Array, decay: float) -> Array:
+    """C_{i-1} for every token i of [B, T]: 0 for the first."""
+
+    def body(average: Array, now: Array) -> tuple[Array, Array]:
+        return decay * average + (1 - decay) * now, average
+
+    _, past = jax.lax.scan(body, share[:, 0], share[:, 1:].T)
+    return jnp.concatenate([jnp.zeros_like(share[:, :1]), past.T], axis=1)
+
+
 def _check(gamma: float) -> None:
     if gamma <= 0:
         raise ValueError(f"gamma must be positive, got {gamma}")
@@ -98,4 +163,5 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "edm": {},
     "min_snr": {},
     "soft_min_snr": {},
+    "fused_snr": {},
 }

@@ -87,6 +87,34 @@ def test_clean_tokens_carry_no_loss(key):
     assert (loss.value[~clean] > 0).all()
 
 
+@pytest.mark.parametrize("weight", [weights.edm, weights.eps, weights.fused_snr])
+def test_the_loss_beside_clean_tokens_is_zero_there_and_fused_weights_know_of_them(weight, key):
+    """Data 0 and F = 0 as the noise: the error of x0 is x_t/alpha, whatever the weight."""
+    process, t = vp_linear(), jnp.array([[0.0, 0.5, 0.0, 0.5, 0.9]])
+    one = objective(process=process, coefficients=preconditioning.eps, levels=lambda *_: t, weight=weight)
+    loss = loss_of(one, {"x": jnp.zeros((2000, 5, 1))}, key)
+    np.testing.assert_array_equal(loss.weight, np.broadcast_to([[0.0, 1.0, 0.0, 1.0, 1.0]], (2000, 5)))
+    np.testing.assert_array_equal(loss.value[:, [0, 2]], 0.0)
+    factor = weight(process)(t) * process.ratio(t) ** 2
+    np.testing.assert_allclose(loss.value.mean(0)[jnp.array([1, 3, 4])], factor[0, [1, 3, 4]], rtol=0.12)
+
+
+def test_the_config_gives_fused_weights_the_error_they_are_of(key):
+    x = jnp.ones((100, 2, 1))
+    spec = {
+        "name": "denoising",
+        "network": Silent(),
+        "process": "vp_cosine",
+        "coefficients": "x0",
+        "levels": {"name": "with_clean", "levels": "uniform", "share": 0.0},
+        "weight": {"name": "fused_snr", "decay": 0.0, "weight": "v"},
+    }
+    plain = build("objective", spec | {"weight": "min_snr"})
+    fused = build("objective", spec)
+    values = [loss_of(one, {"x": x}, key).value for one in (fused, plain)]
+    np.testing.assert_allclose(*values, rtol=1e-4)
+
+
 def test_per_token_levels_make_the_loss_of_independent_tokens(key):
     """A frame is denoised at its own level: with F = 0 the loss is 1 a dimension whatever the neighbours'."""
     x = SPREAD * jax.random.normal(key, (8_000, 4, 3))

@@ -1,5 +1,7 @@
 """Weights of the error of x0: published values, and errors of other predictions by their definition."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -49,7 +51,67 @@ def test_min_snr_cuts_at_gamma_and_the_soft_one_joins_both_ends(x64):
         np.testing.assert_allclose([at(low), at(high) * 1e6, at(even)], [5.0, 1.0, between], rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["edm", "min_snr", "soft_min_snr"])
+def levels(process, snr):
+    return process.time(1 / jnp.sqrt(jnp.asarray([snr])))
+
+
+FUSED = {
+    "x0": (weights.x0, [5.0, 4.6, 4.1572]),
+    "eps": (weights.eps, [0.5, 1.0, 1.0]),
+    "v": (weights.v, [0.4545, 0.8214, 0.8061]),
+}
+"""The published weight of each error for SNR 10, 1, 0.1 with gamma = 5 and g = 0.9, worked by hand."""
+
+
+@pytest.mark.parametrize(("error", "published"), FUSED.values(), ids=FUSED)
+def test_fused_weights_of_three_tokens(error, published, x64):
+    """`error` times an error of x0 is the error that the published weight belongs to."""
+    process = vp_cosine()
+    t = levels(process, [10.0, 1.0, 0.1])
+    fused = weights.fused_snr(process, weight=error)(t)
+    np.testing.assert_allclose(fused / error(process)(t), [published], atol=1e-4)
+
+
+def test_what_the_past_gives_to_a_token(x64):
+    """gamma = 5, g = 0.5, SNR 2.5, 1, 10: S = 0.5, 0.2, 1 and C = 0.5, 0.35, 0.675; all by hand."""
+    process = vp_cosine()
+    t = levels(process, [2.5, 1.0, 10.0])
+    at = functools.partial(weights.fused_snr, process, decay=0.5)
+    np.testing.assert_allclose(at()(t) / 5, [[0.5, 0.4, 1.0]], rtol=1e-6)
+    np.testing.assert_allclose(at(discounted=False)(t) / 5, [[0.5, 0.6, 1.0]], rtol=1e-6)
+    # backwards C = 1, 0.6 after the third and second token: histories 0.6, 1, 0, halved with the forward ones
+    np.testing.assert_allclose(at(bidirectional=True)(t) / 5, [[0.575, 0.5, 1.0]], rtol=1e-6)
+
+
+def test_without_decay_the_codes_form_is_min_snr_and_the_papers_is_not(x64):
+    process = vp_cosine()
+    t = jnp.linspace(0.05, 1.0, 12).reshape(2, 6)
+    for error in (weights.x0, weights.eps, weights.v):
+        plain = weights.fused_snr(process, decay=0.0, weight=error)(t)
+        np.testing.assert_allclose(plain, weights.min_snr(process)(t), rtol=1e-6, atol=1e-12)
+    paper = weights.fused_snr(process, decay=0.0, discounted=False)(t)
+    np.testing.assert_allclose(paper[:, 0], plain[:, 0], rtol=1e-6)
+    assert (paper[:, 1:] > plain[:, 1:] * 1.05)[plain[:, 1:] < 4.9].all()
+
+
+def test_a_clean_token_tells_all_there_is_to_tell(x64):
+    """S = 1 at t = 0, as at any SNR above gamma; the first token has no past, and no signal at t = 1."""
+    process = vp_cosine()
+    for error in (weights.x0, weights.eps, weights.v):
+        fused = weights.fused_snr(process, weight=error)
+        clean, certain = jnp.array([[0.0, 0.6, 0.9]]), jnp.array([[0.01, 0.6, 0.9]])
+        np.testing.assert_allclose(fused(clean)[:, 1:], fused(certain)[:, 1:], rtol=1e-12)
+        assert fused(jnp.ones((1, 3))).tolist() == [[0.0] * 3]
+
+
+def test_fused_weights_need_the_levels_of_a_sequence():
+    with pytest.raises(ValueError, match=r"\[B, T\], got shape \(3,\)"):
+        weights.fused_snr(edm())(jnp.ones(3))
+    with pytest.raises(ValueError, match="decay"):
+        weights.fused_snr(edm(), decay=1.5)
+
+
+@pytest.mark.parametrize("name", ["edm", "min_snr", "soft_min_snr", "fused_snr"])
 def test_impossible_numbers_are_refused(name):
     with pytest.raises(ValueError, match="positive"):
         getattr(weights, name)(edm(), -1.0)
