@@ -122,6 +122,40 @@ def augment_label(conditions: Batch | None, batch: int, numbers: int) -> Array |
     return label
 
 
+def token_condition(conditions: Batch | None, shape: tuple[int, ...], features: int) -> Array | None:
+    """What is known of each token, such as its action: floating `[B, T, features]`, or None where
+    features is 0.
+
+    Args:
+      shape: (B, T). features: of `conditions["condition"]` `[B, T, ...]`, flattened.
+
+    Raises:
+      TypeError: the condition is not floating.
+      ValueError: the condition is missing, has another shape or width, or the network was built to take none.
+    """
+    condition = None if conditions is None else conditions.get("condition")
+    if features == 0:
+        if condition is None:
+            return None
+        raise ValueError(
+            "the batch holds `condition`, but the network takes none: build it with condition=<features of a "
+            "token's condition>, or leave the condition out"
+        )
+    if condition is None:
+        raise ValueError(
+            f"the network was built with condition={features}, but the batch holds no `condition`"
+        )
+    condition = jnp.asarray(condition)
+    if not jnp.issubdtype(condition.dtype, jnp.floating):
+        raise TypeError(f"condition must be floating, got {condition.dtype}")
+    if condition.shape[:2] != shape or condition.size != shape[0] * shape[1] * features:
+        raise ValueError(
+            f"condition must be [B, T, ...] with {features} features for each token, B and T being {shape}; "
+            f"got shape {condition.shape}"
+        )
+    return condition.reshape(*shape, features)
+
+
 def step_index(t: Array, steps: int) -> Array:
     """The step k = round(t steps) of levels t in [0, 1], for networks with a read-out for each step.
 

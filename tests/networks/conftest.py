@@ -7,10 +7,10 @@ import pytest
 
 @pytest.fixture
 def filled():
-    """(network, x, noise, scale) -> variables with every parameter drawn from N(0, scale^2)."""
+    """(network, x, noise, conditions, scale) -> variables with every parameter drawn from N(0, scale^2)."""
 
-    def fill(network, x, noise, scale=0.3):
-        like = jax.eval_shape(network.init, jax.random.key(0), x, noise)
+    def fill(network, x, noise, conditions=None, scale=0.3):
+        like = jax.eval_shape(network.init, jax.random.key(0), x, noise, conditions)
         leaves, tree = jax.tree.flatten(like)
         rng = np.random.default_rng(1)
         drawn = [rng.normal(0, scale, leaf.shape).astype(leaf.dtype) for leaf in leaves]
