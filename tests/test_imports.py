@@ -24,12 +24,13 @@ ALLOWED = {
     "preconditioning": CORE[:4],
     "objectives": CORE,
     "sampling": CORE,
-    "evaluation": (*CORE, "objectives", "sampling", "networks.inception"),
+    "evaluation": (*CORE, "objectives", "sampling", "networks.inception", "environments"),
     "networks": ("types",),
     "training": ("types", "objectives.base"),
-    "data": ("types",),
+    "environments": ("types",),
+    "data": ("types", "environments"),
     "build": ("training.checkpoints",),
-    "__init__": (*CORE, "objectives", "sampling", "networks", "evaluation"),
+    "__init__": (*CORE, "objectives", "sampling", "networks", "evaluation", "environments"),
 }
 """Layer -> the layers and modules, beside itself, that it may import."""
 
