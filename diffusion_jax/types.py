@@ -144,6 +144,41 @@ class Support(NamedTuple):
     std: float
 
 
+class Memory(NamedTuple):
+    """What a roll-out knows of the tokens so far: a window of them, a latent state, keys and values.
+
+    init:     (B) -> memory, a pytree before the first token; every leaf of it starts with [B]
+    denoiser: (memory, condition) -> the Denoiser of the next tokens given all in memory
+    update:   (memory, condition, x [B, n, ...], t () | [B] | [B, n]) -> memory after n further tokens, which
+              are declared to stand at level t
+
+    condition: a batch of conditions, `condition` [B, n, ...] being those of these n tokens; or {}.
+    """
+
+    init: Callable[[int], Any]
+    denoiser: Callable[[Any, Batch], Denoiser]
+    update: Callable[[Any, Batch, Array, Any], Any]
+
+
+class Series(NamedTuple):
+    """One long series, windows of which are learned and forecast: a data set's attribute `series`.
+
+    x:       [N, D], as the model sees it
+    offset:  [N, D], known when step n is to be forecast
+    scale:   [D]; offset + scale x is the value in the units of a report
+    train:   the number of first steps that all was fitted to
+    starts:  int [W], the first step of each window of the test split, in their order
+    context: how many tokens of a window are known; the others are forecast
+    """
+
+    x: Any
+    offset: Any
+    scale: Any
+    train: int
+    starts: Any
+    context: int
+
+
 class Bound(NamedTuple):
     """What trained variables give; absent parts are None.
 
@@ -153,6 +188,7 @@ class Bound(NamedTuple):
     decoder:   the last step t_1 -> 0
     predictor: (x_t, t) -> target statistics, for guidance
     times:     [S + 1], the grid of the bound, falling from 1 to 0
+    memory:    of a network that has one of its own, for roll-outs
     """
 
     process: Any = None
@@ -161,6 +197,7 @@ class Bound(NamedTuple):
     decoder: Decoder | None = None
     predictor: Callable[[Array, Array], Any] | None = None
     times: Array | None = None
+    memory: Memory | None = None
 
 
 class Objective(NamedTuple):
@@ -187,11 +224,3 @@ class Sampler(NamedTuple):
     init: Callable[[Array, Array], Any]
     step: Callable[[Key, Denoiser, Any, Array, Array], Any]
     rises: bool = False
-
-
-class Memory(NamedTuple):
-    """init: (B) -> memory; denoiser: (memory, condition) -> Denoiser; update: (memory, x, t) -> memory."""
-
-    init: Callable[[int], Any]
-    denoiser: Callable[[Any, Any], Denoiser]
-    update: Callable[[Any, Array, Array], Any]
