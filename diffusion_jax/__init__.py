@@ -53,6 +53,7 @@ from diffusion_jax.sampling.grids import (
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.lms import lms
 from diffusion_jax.sampling.loop import advance, counted, sample, sample_bound, sample_path
+from diffusion_jax.sampling.memories import window
 from diffusion_jax.sampling.particles import lookahead, particles, resampled, twisted
 from diffusion_jax.sampling.products import (
     bernoulli_factor,
@@ -62,11 +63,13 @@ from diffusion_jax.sampling.products import (
     smooth,
 )
 from diffusion_jax.sampling.restart import restart
+from diffusion_jax.sampling.rollout import rollout
 from diffusion_jax.sampling.schedules import (
     autoregressive,
     chunks,
     custom,
     full_sequence,
+    keyframes,
     levels_of,
     pyramid,
     trapezoid,
@@ -75,6 +78,7 @@ from diffusion_jax.sampling.schedules import (
 from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
 from diffusion_jax.sampling.transforms.gradients import classifier, energy, residual_scale, snr_scale
 from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
+from diffusion_jax.sampling.transforms.monte_carlo import monte_carlo
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
 from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.sampling.unipc import unipc
@@ -149,6 +153,7 @@ __all__ = [
     "iddpm_grid",
     "inpaint",
     "karras_grid",
+    "keyframes",
     "large",
     "laws",
     "learned",
@@ -159,6 +164,7 @@ __all__ = [
     "lms",
     "log_snr_grid",
     "lookahead",
+    "monte_carlo",
     "networks",
     "objectives",
     "particles",
@@ -171,6 +177,7 @@ __all__ = [
     "restart",
     "restart_grid",
     "reverse_kernel",
+    "rollout",
     "sample",
     "sample_bound",
     "sample_path",
@@ -193,5 +200,6 @@ __all__ = [
     "vp_grid",
     "vp_linear",
     "vp_sigmoid",
+    "window",
     "with_known",
 ]

@@ -93,10 +93,34 @@ def energy(
     Raises TypeError where the process is not Gaussian or a function cannot be called, ValueError for a
     negative scale and, when called, for a cost that is not [B].
     """
-    require_gaussian(process, "energy")
     require_callable("energy", denoiser=denoiser, cost=cost)
+
+    def costs(x0_hat: Array, level: Array) -> Array:
+        del level
+        return shaped("energy: cost", cost(x0_hat), x0_hat.shape[:1])
+
+    return descended("energy", process, denoiser, costs, scale)
+
+
+def descended(
+    name: str,
+    process: Gaussian,
+    denoiser: Denoiser,
+    costs: Callable[[Array, Array], Array],
+    scale: Array | float | Scale,
+) -> Denoiser:
+    """x0_hat - scale sigma^2/alpha grad_x costs(x0_hat(x, t), t): what `energy` and `monte_carlo` share.
+
+    Args:
+        name: who asks, for messages.
+        costs: (x0_hat [B, T, ...], t [#B, #T]) -> [B].
+        process, denoiser, scale: as of `energy`.
+
+    Raises TypeError where the process is not Gaussian, ValueError for a negative scale.
+    """
+    require_gaussian(process, name)
     if not callable(scale):
-        require_scale("energy", scale)
+        require_scale(name, scale)
     estimate = settled(denoiser)
 
     def denoise(x: Array, t: Array) -> Array:
@@ -105,11 +129,11 @@ def energy(
 
         def total(x: Array) -> tuple[Array, tuple[Array, Array]]:
             x0_hat = estimate(x, level)
-            costs = shaped("energy: cost", cost(x0_hat), x.shape[:1])
-            return costs.sum(), (x0_hat, costs)
+            each = costs(x0_hat, level)
+            return each.sum(), (x0_hat, each)
 
-        gradient, (x0_hat, costs) = jax.grad(total, has_aux=True)(x)
-        weight = canonical(scale(level, costs) if callable(scale) else scale, x)
+        gradient, (x0_hat, each) = jax.grad(total, has_aux=True)(x)
+        weight = canonical(scale(level, each) if callable(scale) else scale, x)
         return jnp.where(expand(t > 0, x), x0_hat - expand(weight * factor, x) * gradient, x0_hat)
 
     return denoise

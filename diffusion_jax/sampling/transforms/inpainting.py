@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
 from diffusion_jax.levels import canonical, expand, normal
 from diffusion_jax.sampling.transforms.checks import require_callable
+from diffusion_jax.sampling.transforms.renoise import redrawn
 from diffusion_jax.types import Array, Denoiser, Draw, Key
 
 
@@ -67,26 +67,10 @@ def renoised(
     def denoise(x: Array, t: Array) -> Array:
         _fits("renoised", known, x)
         level = canonical(t, x)
-        tokens = x.shape[0] * x.shape[1]
-        flat = jnp.broadcast_to(known.astype(x.dtype), x.shape).reshape(tokens, *x.shape[2:])
-        each = jnp.broadcast_to(level, x.shape[:2])
-        law = process.marginal(flat, each.reshape(tokens))
-        noisy = law.sample(_token_keys(key, each).reshape(tokens), draw).reshape(x.shape)
+        noisy = redrawn(process, jnp.broadcast_to(known.astype(x.dtype), x.shape), level, key, draw)
         return denoiser(jnp.where(fixed & expand(level > 0, x), noisy, x), t)
 
     return denoise
-
-
-def _token_keys(key: Key, levels: Array) -> Key:
-    """A key for each token, [B, T], from one key or [B] keys and the levels [B, T]."""
-    batch, length = levels.shape
-    samples = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
-    bits = jax.lax.bitcast_convert_type(levels.astype(jnp.float32), jnp.uint32)
-
-    def of_token(sample: Key, place: Array, level: Array) -> Key:
-        return jax.random.fold_in(jax.random.fold_in(sample, place), level)
-
-    return jax.vmap(jax.vmap(of_token, (None, 0, 0)), (0, None, 0))(samples, jnp.arange(length), bits)
 
 
 def _checked(name: str, denoiser: Denoiser, known: Array, mask: Array) -> tuple[Array, Array]:

@@ -10,6 +10,7 @@ from diffusion_jax.processes import edm, vp_cosine
 from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
 from diffusion_jax.sampling.transforms.gradients import classifier, energy
 from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
+from diffusion_jax.sampling.transforms.monte_carlo import monte_carlo
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
 from diffusion_jax.sampling.transforms.under import under
 
@@ -20,6 +21,9 @@ TRANSFORMS = {
     "autoguidance": lambda d: autoguidance(PROCESS, d, lambda x, t: 0.5 * d(x, t), 3.0),
     "classifier": lambda d: classifier(PROCESS, d, lambda x, t: jnp.cos(3 * x).sum((1, 2))),
     "energy": lambda d: energy(PROCESS, d, lambda x0_hat: jnp.cos(3 * x0_hat).sum((1, 2)), 2.0),
+    "monte_carlo": lambda d: monte_carlo(
+        PROCESS, d, lambda x0_hat: jnp.cos(3 * x0_hat).sum((1, 2)), 2, jax.random.key(6), 2.0
+    ),
     "inpaint": lambda d: inpaint(d, KNOWN, MASK),
     "renoised": lambda d: renoised(PROCESS, d, KNOWN, MASK, jax.random.key(5)),
     "threshold": lambda d: threshold(d, -0.1, 0.1),
