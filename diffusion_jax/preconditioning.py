@@ -169,6 +169,15 @@ def timed(process: Any, coefficients: Callable[[Any], At]) -> At:
     return lambda t: inner(t)._replace(noise=t)
 
 
+def _lift(value: Any, x: Array) -> Any:
+    return expand(value, x) if jnp.ndim(value) else value
+
+
+def presented(c: Coefficients, x: Array, t: Array) -> tuple[Array, Array]:
+    """What a network sees of x [B, T, ...] at level t [#B, #T]: its input, and the noise label [#B, #T]."""
+    return _lift(c.input, x) * x + c.shift, jnp.broadcast_to(c.noise, t.shape)
+
+
 def evaluate(
     network: Callable[[Array, Array], Array], at: At, x: Array, t: Any
 ) -> tuple[Array, Array | None]:
@@ -184,8 +193,7 @@ def evaluate(
         )
     t = canonical(t, x)
     c = at(t)
-    lift = lambda value: expand(value, x) if jnp.ndim(value) else value  # noqa: E731
-    out = network(lift(c.input) * x + c.shift, jnp.broadcast_to(c.noise, t.shape))
+    out = network(*presented(c, x, t))
     rest = None
     if out.shape == x.shape[:-1] + (2 * x.shape[-1],):
         out, rest = jnp.split(out, 2, axis=-1)
@@ -193,7 +201,7 @@ def evaluate(
         raise ValueError(
             f"a network must keep the shape {x.shape} or double its last axis; it gave {out.shape}"
         )
-    mean = lift(c.skip) * x + lift(c.out) * out.astype(x.dtype)
+    mean = _lift(c.skip, x) * x + _lift(c.out, x) * out.astype(x.dtype)
     return (mean if c.head is None else c.head(mean)), (None if rest is None else rest.astype(x.dtype))
 
 

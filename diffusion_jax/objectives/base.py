@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.levels import expand, token_sum
+from diffusion_jax.levels import canonical, expand, token_sum
+from diffusion_jax.preconditioning import At, evaluate, presented
 from diffusion_jax.processes.learned import learned_fields
-from diffusion_jax.types import Array, Batch, Key, Network, PyTree, Variables
+from diffusion_jax.types import Array, Batch, Denoiser, Key, Memory, Network, PyTree, Variables
 
 NOT_CONDITIONS = ("x", "mask", "target", "context")
 
@@ -63,10 +64,41 @@ def with_fields(process: Any, params: PyTree) -> Any:
     return dataclasses.replace(process, **params["process"]) if "process" in params else process
 
 
+def memory_of(network: Any, at: At, variables: Variables, batch: Batch) -> Memory | None:
+    """The memory of a network with methods `start` and `extend`; None where it has none, or is not causal.
+
+    The network sees x as its denoiser does, preconditioned by `at`. Conditions of a call come on top of
+    those of the batch, which must hold for every token (such as labels).
+    """
+    if not hasattr(network, "extend") or not getattr(network, "causal", True):
+        return None
+    collections, known = _collections(variables), conditions(batch)
+
+    def init(count: int) -> Any:
+        return network.apply(collections, count, jnp.result_type(float), method="start")
+
+    def extend(memory: Any, condition: Batch, x: Array, noise: Array) -> tuple[Array, Any]:
+        given = {**known, **conditions(condition)}
+        return network.apply(collections, x, noise, given, memory, method="extend")
+
+    def denoiser(memory: Any, condition: Batch) -> Denoiser:
+        return lambda x, t: evaluate(lambda x, noise: extend(memory, condition, x, noise)[0], at, x, t)[0]
+
+    def update(memory: Any, condition: Batch, x: Array, t: Any) -> Any:
+        t = canonical(t, x)
+        return extend(memory, condition, *presented(at(t), x, t))[1]
+
+    return Memory(init, denoiser, update)
+
+
+def _collections(variables: Variables) -> dict[str, Any]:
+    return {"params": variables.params["network"], **variables.state["network"]}
+
+
 def applied(network: Any, variables: Variables, batch: Batch, dropout: Key | None = None) -> Network:
     """The network as a function (x, noise) -> out; training mode where a dropout key is given."""
     known = conditions(batch)
-    collections = {"params": variables.params["network"], **variables.state["network"]}
+    collections = _collections(variables)
     rngs = None if dropout is None else {"dropout": dropout}
 
     def call(x: Array, noise: Array) -> Array:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 
 from diffusion_jax.levels import expand, token_sum
 from diffusion_jax.objectives.augmentation import Augmentation
-from diffusion_jax.objectives.base import applied, check_batch, hide_labels, initialise
+from diffusion_jax.objectives.base import applied, check_batch, hide_labels, initialise, memory_of
 from diffusion_jax.objectives.weights import Weight
 from diffusion_jax.preconditioning import evaluate, noise_label
 from diffusion_jax.processes.gaussian import Gaussian
@@ -114,7 +114,8 @@ def denoising(
     def bind(variables: Variables, key: Key, batch: Batch) -> Bound:
         del key
         call = applied(network, variables, batch)
-        return Bound(process, lambda x_t, t: evaluate(call, at, x_t, t)[0])
+        memory = memory_of(network, at, variables, batch)
+        return Bound(process, lambda x_t, t: evaluate(call, at, x_t, t)[0], memory=memory)
 
     return Objective(init, loss, bind)
 

@@ -15,6 +15,7 @@ are made of delays d_i, the row after which token i sets out:
     autoregressive  d_i = S i                                     one token after the other
     trapezoid       d_i = floor(lag min(i, length - 1 - i))       both ends first, the middle last
     chunks          d_i = (S + floor(lag (size - 1))) floor(i/size) + floor(lag (i mod size))
+    keyframes       d_i = 0 for every k-th token, S for those between
 
 The paper's tables (section 3.3, figure 2) count the levels that are left, S - M.
 """
@@ -75,6 +76,19 @@ def chunks(steps: int, length: int, size: int, lag: float = 0.0) -> np.ndarray:
     place, size = np.arange(_count("length", length)), _count("size", size)
     lags = _floor(lag, np.arange(size))
     return _delayed(steps, (_count("steps", steps) + lags[-1]) * (place // size) + lags[place % size])
+
+
+def keyframes(steps: int, length: int, every: int, first: int = 0) -> np.ndarray:
+    """Every `every`-th token first, then those between, given them on both sides: int [M, length].
+
+    first: the first of them; in a roll-out `every - 1` spaces them evenly from the last known token.
+
+    Raises ValueError where steps, length or every is no positive integer, or first is none of 0 to every - 1.
+    """
+    place, every = np.arange(_count("length", length)), _count("every", every)
+    if not (isinstance(first, int | np.integer) and 0 <= first < every):
+        raise ValueError(f"the first of every {every} tokens is one of 0 to {every - 1}, got {first!r}")
+    return _delayed(steps, np.where(place % every == first, 0, _count("steps", steps)))
 
 
 def custom(matrix: Any, steps: int) -> np.ndarray:
@@ -173,5 +187,6 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "pyramid": {"steps": 3, "length": 4, "lag": 1.5},
     "trapezoid": {"steps": 3, "length": 5, "lag": 1.0},
     "chunks": {"steps": 3, "length": 5, "size": 2},
+    "keyframes": {"steps": 3, "length": 7, "every": 3},
     "custom": {"steps": 2, "matrix": [[0, 0], [2, 1], [2, 2]]},
 }

@@ -11,6 +11,7 @@ from diffusion_jax.sampling.schedules import (
     chunks,
     custom,
     full_sequence,
+    keyframes,
     levels_of,
     pyramid,
     trapezoid,
@@ -37,6 +38,8 @@ BY_HAND = [
     (trapezoid(2, 1, 3), "2 1 0"),
     (chunks(2, 5, 2), "22222 11222 00222 00112 00002 00001 00000"),
     (chunks(2, 4, 2, lag=1), "2222 1222 0122 0022 0012 0001 0000"),
+    (keyframes(2, 5, 2), "22222 12121 02020 01010 00000"),
+    (keyframes(1, 4, 2, first=1), "1111 1010 0000"),
     (custom([[0, 1], [2, 1], [2, 2]], 2), "21 01 00"),
     (with_known(pyramid(2, 2, 1), [True, False, True, False]), "0202 0102 0001 0000"),
 ]
@@ -58,6 +61,7 @@ def test_every_family_is_a_matrix(length, lag):
         pyramid(steps, length, lag),
         trapezoid(steps, length, lag),
         chunks(steps, length, 3, lag),
+        keyframes(steps, length, 3),
     ):
         np.testing.assert_array_equal(custom(matrix, steps), matrix)
         assert matrix.shape[1] == length
@@ -100,6 +104,8 @@ def test_what_is_no_schedule_is_refused():
         pyramid(2, 3, -1)
     with pytest.raises(ValueError, match="size"):
         chunks(2, 3, 0)
+    with pytest.raises(ValueError, match="one of 0 to 1, got 2"):
+        keyframes(2, 3, 2, first=2)
     with pytest.raises(ValueError, match="grid of 4 levels, got shape"):
         levels_of(jnp.linspace(1, 0, 3), pyramid(3, 4, 1))
     with pytest.raises(ValueError, match="4 columns, but 1 of 3"):
