@@ -25,6 +25,7 @@ INSTALL = [
 ]
 
 FORECASTING = ["statsmodels>=0.14"]
+MAZES = ["gymnasium-robotics>=1.4"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 
 EXTRAS = {
@@ -38,9 +39,11 @@ EXTRAS = {
         "beartype>=0.21",
         "properscoring>=0.1",
         *FORECASTING,
+        *MAZES,
         *NOTEBOOKS,
     ],
     "forecasting": FORECASTING,
+    "mazes": MAZES,
     "prepare": ["tensorflow>=2.20"],
     "logging": ["tensorboardX>=2.6"],
     "compare": ["torch>=2.4"],

@@ -188,9 +188,12 @@ def maze(layout: str | Sequence[str], limit: int | None = None) -> Maze:
 
     Raises:
         ValueError: an unknown name; rows that are ragged, of other characters than `#OG`, open at the border,
-            with more than one goal, without a free cell, or with free cells that no path joins.
+            with more than one goal, without a free cell, or with free cells that no path joins; a limit
+            below 1.
         TypeError: rows that are not strings.
     """
+    if limit is not None and limit < 1:
+        raise ValueError(f"the limit of an episode is at least one step, got {limit}")
     if isinstance(layout, str):
         if layout not in _NAMED:
             raise ValueError(f"unknown maze {layout!r}; there are: {', '.join(_NAMED)}, or give rows")
