@@ -45,6 +45,7 @@ KINDS: dict[str, str] = {
     "schedule": "diffusion_jax.sampling.schedules",
     "data": "diffusion_jax.data",
     "support": "diffusion_jax.data.supports",
+    "law": "diffusion_jax.data.joint_laws",
     "evaluation": "diffusion_jax.evaluation",
     "extractor": "diffusion_jax.evaluation.extractors",
     "optimizer": "diffusion_jax.training.optimizer",

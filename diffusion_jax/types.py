@@ -160,6 +160,17 @@ class Memory(NamedTuple):
     update: Callable[[Any, Batch, Array, Any], Any]
 
 
+class JointNormal(NamedTuple):
+    """A known law of data: normal, over all tokens and features of a sequence together.
+
+    mean:       [T, D]
+    covariance: [T, D, T, D]
+    """
+
+    mean: Any
+    covariance: Any
+
+
 class Series(NamedTuple):
     """One long series, windows of which are learned and forecast: a data set's attribute `series`.
 
