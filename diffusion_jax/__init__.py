@@ -77,6 +77,7 @@ from diffusion_jax.sampling.schedules import (
 )
 from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
 from diffusion_jax.sampling.transforms.gradients import classifier, energy, residual_scale, snr_scale
+from diffusion_jax.sampling.transforms.history import fractional, history, temporal, vanilla
 from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
 from diffusion_jax.sampling.transforms.monte_carlo import monte_carlo
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
@@ -147,9 +148,11 @@ __all__ = [
     "exponential_grid",
     "fixed_kernel",
     "flow",
+    "fractional",
     "full_sequence",
     "gaussian_factor",
     "heun",
+    "history",
     "iddpm_grid",
     "inpaint",
     "karras_grid",
@@ -185,12 +188,14 @@ __all__ = [
     "smooth",
     "snr_scale",
     "softmax",
+    "temporal",
     "threshold",
     "trapezoid",
     "twisted",
     "under",
     "unipc",
     "unscaled",
+    "vanilla",
     "variance_preserving",
     "vdm",
     "ve",

@@ -91,6 +91,12 @@ class Gaussian:
         t = expand(t, x0)
         return Normal(self.alpha(t) * x0, self.sigma(t))
 
+    def transition(self, x_s: Array, s: Any, t: Any) -> Normal:
+        """q(x_t | x_s) for s <= t, levels of a prefix shape of x_s: further along the forward process."""
+        s, t = expand(s, x_s), expand(t, x_s)
+        kept = quotient(self.alpha(t), self.alpha(s), 1.0)
+        return Normal(kept * x_s, self.sigma(t) * safe_sqrt(self.share(t, s)[1]))
+
     def posterior(self, x_t: Array, x0: Array, t: Any, s: Any) -> Normal:
         """q(x_s | x_t, x_0) for s <= t, levels of a prefix shape of x_t. DDPM eq. 6-7."""
         t, s = expand(t, x_t), expand(s, x_t)

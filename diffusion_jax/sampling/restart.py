@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.levels import expand, normal
-from diffusion_jax.processes.gaussian import Gaussian, quotient, safe_sqrt
+from diffusion_jax.processes.gaussian import Gaussian
 from diffusion_jax.sampling.heun import heun
 from diffusion_jax.sampling.memoryless import State, memoryless
 from diffusion_jax.sampling.ode import require_flow
@@ -43,10 +43,8 @@ def restart(process: Gaussian, noise: float = 1.0, draw: Draw = normal) -> Sampl
             return descent.step(key, denoiser, State(x), t, jnp.minimum(s, t)).x
 
         lower = jax.lax.cond((s < t).any(), fallen, lambda: x)
-        above = jnp.maximum(s, t)
-        kept = quotient(process.alpha(above), process.alpha(t), 1.0)
-        std = noise * process.sigma(above) * safe_sqrt(process.share(above, t)[1])
-        higher = expand(kept, x) * x + expand(std, x) * draw(key, x)
+        law = process.transition(x, t, jnp.maximum(s, t))
+        higher = law.mean + noise * law.std * draw(key, x)
         return jnp.where(expand(s > t, x), higher, lower)
 
     return memoryless(step)._replace(rises=True)

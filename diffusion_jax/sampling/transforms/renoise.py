@@ -16,20 +16,24 @@ def sample_keys(key: Key, batch: int) -> Key:
     return key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, jnp.arange(batch))
 
 
-def redrawn(process: Any, x0: Array, t: Array, key: Key, draw: Draw = normal) -> Array:
-    """A draw of q(x_t | x_0): a function of the key, the sample's place, the token and its level.
+def redrawn(
+    process: Any, x: Array, t: Array, key: Key, draw: Draw = normal, since: Array | None = None
+) -> Array:
+    """A draw of q(x_t | x_0 = x): a function of the key, the sample's place, the token and its level.
 
     Args:
-        process: any process.
-        x0: [B, T, ...].
+        process: any process; with `since` a Gaussian one.
+        x: [B, T, ...].
         t: () | [B] | [B, T].
         key: one key, or [B] keys, a seed for each sample. Not the one that the sampler gets.
         draw: (key, x) -> standard normal noise like x.
+        since: the level that x stands at, [B, T] and not above t; by default x is clean.
     """
-    tokens = x0.shape[0] * x0.shape[1]
-    each = jnp.broadcast_to(canonical(t, x0), x0.shape[:2])
-    law = process.marginal(x0.reshape(tokens, *x0.shape[2:]), each.reshape(tokens))
-    return law.sample(_token_keys(key, each).reshape(tokens), draw).reshape(x0.shape)
+    tokens = x.shape[0] * x.shape[1]
+    each = jnp.broadcast_to(canonical(t, x), x.shape[:2])
+    flat, to = x.reshape(tokens, *x.shape[2:]), each.reshape(tokens)
+    law = process.marginal(flat, to) if since is None else process.transition(flat, since.reshape(tokens), to)
+    return law.sample(_token_keys(key, each).reshape(tokens), draw).reshape(x.shape)
 
 
 def _token_keys(key: Key, levels: Array) -> Key:

@@ -9,6 +9,7 @@ from diffusion_jax.levels import canonical
 from diffusion_jax.processes import edm, vp_cosine
 from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
 from diffusion_jax.sampling.transforms.gradients import classifier, energy
+from diffusion_jax.sampling.transforms.history import fractional, history
 from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
 from diffusion_jax.sampling.transforms.monte_carlo import monte_carlo
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
@@ -23,6 +24,9 @@ TRANSFORMS = {
     "energy": lambda d: energy(PROCESS, d, lambda x0_hat: jnp.cos(3 * x0_hat).sum((1, 2)), 2.0),
     "monte_carlo": lambda d: monte_carlo(
         PROCESS, d, lambda x0_hat: jnp.cos(3 * x0_hat).sum((1, 2)), 2, jax.random.key(6), 2.0
+    ),
+    "history": lambda d: history(
+        PROCESS, d, jnp.array([True, False, False]), fractional(0.4, 2.0), jax.random.key(7), 0.1
     ),
     "inpaint": lambda d: inpaint(d, KNOWN, MASK),
     "renoised": lambda d: renoised(PROCESS, d, KNOWN, MASK, jax.random.key(5)),
