@@ -194,6 +194,21 @@ def test_a_variance_replaces_the_posteriors_where_there_is_one(process, key):
     np.testing.assert_allclose(law.mean, process.reverse(x_t, x0, t, s).mean, rtol=1e-12)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("levels", LEVELS)
+def test_the_transition_after_an_earlier_marginal_is_the_later_marginal(process, key, levels, share):
+    if family(process) is not Normal:
+        pytest.skip("for Gaussian processes")
+    x0, t = clean(process, key), jnp.asarray(LEVELS[levels])
+    points, weights = outcomes(process.marginal(x0, share * t))
+    laws = [process.transition(x_s, share * t, t) for x_s in points]
+    wanted = process.marginal(x0, t)
+    mean = sum(w * law.mean for w, law in zip(weights, laws))
+    square = sum(w * second_moment(law) for w, law in zip(weights, laws))
+    np.testing.assert_allclose(mean, wanted.mean, rtol=1e-8, atol=1e-10)
+    np.testing.assert_allclose(square, np.broadcast_to(second_moment(wanted), SHAPE), rtol=1e-7, atol=1e-9)
+
+
 def test_time_inverts_the_ratio(process):
     if family(process) is not Normal:
         pytest.skip("for Gaussian processes")
