@@ -48,6 +48,7 @@ KINDS: dict[str, str] = {
     "law": "diffusion_jax.data.joint_laws",
     "evaluation": "diffusion_jax.evaluation",
     "extractor": "diffusion_jax.evaluation.extractors",
+    "baseline": "diffusion_jax.evaluation.baselines",
     "optimizer": "diffusion_jax.training.optimizer",
     "ema": "diffusion_jax.training.ema",
 }

@@ -10,6 +10,7 @@ import pytest
 
 from diffusion_jax.build import build
 from diffusion_jax.data.pipeline import Arrays, Dataset, Info
+from diffusion_jax.data.series import forecasts
 from diffusion_jax.evaluation.outcome import Outcome
 from diffusion_jax.objectives.terms import Step
 from diffusion_jax.processes import binomial, categorical, vdm, vp_cosine, vp_linear
@@ -100,6 +101,12 @@ def small_dataset():
     return Dataset(info, {"train": source, "test": source})
 
 
+def small_series():
+    x = np.random.default_rng(0).standard_normal((60, 2))
+    given = {"train": 50, "starts": [47, 49], "context": 3, "horizon": 2, "lags": (), "periods": ()}
+    return forecasts(x, **given, description="")
+
+
 def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
     points = "inpainting" in evaluation_spec["name"]
     process = vdm(-6.0, 5.0, 4) if "estimator" in evaluation_spec["name"] else vp_cosine()
@@ -115,7 +122,7 @@ def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
             "coefficients": "x0",
         },
     )
-    data = small_dataset()
+    data = small_series() if "forecast" in evaluation_spec["name"] else small_dataset()
     one = data.info.shape if not points else (2, 1) if "token" in evaluation_spec["name"] else (1, 2)
     variables = normal.init(jax.random.key(0), {"x": jnp.zeros((2, *one))})
     bind = functools.partial(normal.bind, variables, jax.random.key(0))
