@@ -43,7 +43,7 @@ EXTRAS = {
         *NOTEBOOKS,
     ],
     "forecasting": FORECASTING,
-    "mazes": MAZES,
+    "mazes": [*MAZES],
     "prepare": ["tensorflow>=2.20"],
     "logging": ["tensorboardX>=2.6"],
     "compare": ["torch>=2.4"],

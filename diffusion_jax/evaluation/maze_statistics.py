@@ -33,7 +33,8 @@ def maze_statistics(maze: Any = "u", split: str = "train") -> Evaluation:
 
     Metrics: `std_<c>` of c = x, y, vx, vy, ax, ay (position, velocity, action), `mean_x`, `mean_y`,
     `mean_reward`, `steps` in all, `steps_per_goal`, `longest_goal` in steps, `contact`, the share of steps in
-    which the ball touches a wall, `saturated`, the share of action components at their limit.
+    which the ball is within 4 mm of a wall or deeper (`point_mass.touches`), `saturated`, the share of action
+    components at their limit.
 
     Args:
         maze: of the data set, see `environments.mazes.maze`.

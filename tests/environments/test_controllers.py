@@ -27,13 +27,13 @@ def episodes(world, controller, goals, steps, key):
     ("name", "raw", "first"), [("u", 230.0, None), ("medium", 425.0, None), ("large", 550.0, 250.0)]
 )
 def test_the_return_of_the_expert(name, raw, first, key):
-    """Returns of the noise-free controller in D4RL's environment, measured independently in numpy."""
+    """Returns of the noise-free controller, measured by an independent simulator over 100 episodes."""
     world = maze(name)
     goals = jnp.broadcast_to(jnp.array(world.goal, jnp.float32), (EPISODES, 2))
     rewards, _ = episodes(world, waypoint(world), goals, world.limit, key)
     returns = np.asarray(rewards.sum(axis=0))
-    error = returns.std() / EPISODES**0.5
-    assert abs(returns.mean() - raw) < 3 * error + 0.01 * raw
+    error = returns.std() * (1 / EPISODES + 1 / 100) ** 0.5
+    assert abs(returns.mean() - raw) < 3 * error
     # it reaches every goal and stays
     assert (np.asarray(rewards[-100:]) == 1.0).all()
     if first is not None:

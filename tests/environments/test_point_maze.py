@@ -105,7 +105,7 @@ def test_the_expert_in_mujoco_does_as_in_the_simulator(steps):
         sim = steps["u"](sim, action)
         action, memories[1] = act(key, memories[1], state, goals)
         state = jnp.asarray(real.step(action), jnp.float32)
-    np.testing.assert_allclose(sim, state, atol=1e-3)
+    np.testing.assert_allclose(sim, state, atol=1e-4)
 
 
 def test_wrong_shapes():
