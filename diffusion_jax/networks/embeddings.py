@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.networks.checks import class_row, row
+from diffusion_jax.networks.layers import Dense
 from diffusion_jax.types import Array, Batch
 
 
@@ -71,8 +72,8 @@ class Conditioning(nn.Module):
 
     @nn.compact
     def __call__(self, noise: Array, conditions: Batch | None, batch: int) -> Array:
-        h = nn.Dense(self.features, dtype=self.dtype)(Fourier()(noise))
-        h = nn.Dense(self.features, dtype=self.dtype)(nn.silu(h))
+        h = Dense(self.features, dtype=self.dtype)(Fourier()(noise))
+        h = Dense(self.features, dtype=self.dtype)(nn.silu(h))
         if self.labels:
             h = h + Labels(self.labels, self.features)(conditions, batch)[:, None, :].astype(h.dtype)
         else:

@@ -12,6 +12,10 @@ k_c is the channel's mean; its gradient is stopped, which changes nothing: m_c a
 
 **Dropout** draws 16 random bits an element, half the cost of a uniform float.
 
+**Dense layers** see a matrix of rows. The gradient of a kernel sums over all axes but the last; where these
+are several, XLA on a CPU first transposes the output's gradient, working out again there, from numbers out of
+order, all that it is made of: with a SiLU in between, that takes as long as all the products.
+
 **SiLU and dropout** end in a division. XLA repeats cheap operations in every consumer, and the gradient of a
 convolution's kernel reads its input transposed: on a CPU it would work the whole chain out again there, from
 many arrays read out of order (a third of a training step). The result of a division it keeps.
@@ -87,6 +91,14 @@ def _silu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Arr
     return silu(x), tangent * (share * (1 + x * (1 - share)))
 
 
+class Dense(nn.Dense):
+    """Flax's dense layer on the rows of x, `[..., C] -> [..., features]`."""
+
+    def __call__(self, inputs: Array) -> Array:
+        rows = super().__call__(inputs.reshape(-1, inputs.shape[-1]))
+        return rows.reshape(*inputs.shape[:-1], self.features)
+
+
 class Dropout(nn.Module):
     """Zeroes each element with probability `rate` (in units of 2^-16) while training, and scales up the rest.
 
@@ -122,7 +134,7 @@ class ScaleShift(nn.Module):
 
     @nn.compact
     def __call__(self, embedding: Array) -> tuple[Array, Array]:
-        both = nn.Dense(2 * self.features, dtype=self.dtype, kernel_init=nn.initializers.zeros)(embedding)
+        both = Dense(2 * self.features, dtype=self.dtype, kernel_init=nn.initializers.zeros)(embedding)
         scale, shift = jnp.split(both, 2, axis=-1)
         return scale, shift
 

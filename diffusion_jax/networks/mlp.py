@@ -18,7 +18,7 @@ import jax.numpy as jnp
 
 from diffusion_jax.networks.checks import check_counts, check_input
 from diffusion_jax.networks.embeddings import Conditioning
-from diffusion_jax.networks.layers import Dropout, ScaleShift
+from diffusion_jax.networks.layers import Dense, Dropout, ScaleShift
 from diffusion_jax.types import Array, Batch
 
 
@@ -44,14 +44,14 @@ class Mlp(nn.Module):
         if self.joint:
             embedding = embedding.reshape(batch, 1, -1)
 
-        h = nn.Dense(self.width, dtype=self.dtype)(rows)
+        h = Dense(self.width, dtype=self.dtype)(rows)
         for _ in range(self.depth):
             scale, shift = ScaleShift(self.width, self.dtype)(embedding)
             y = nn.LayerNorm(dtype=self.dtype)(h) * (1 + scale) + shift
-            y = nn.silu(nn.Dense(self.width, dtype=self.dtype)(y))
-            h = h + nn.Dense(self.width, dtype=self.dtype)(Dropout(self.dropout)(y, train))
+            y = nn.silu(Dense(self.width, dtype=self.dtype)(y))
+            h = h + Dense(self.width, dtype=self.dtype)(Dropout(self.dropout)(y, train))
         h = nn.LayerNorm(dtype=self.dtype)(h)
-        out = nn.Dense(rows.shape[-1] * self.outputs, kernel_init=nn.initializers.zeros)(h.astype(x.dtype))
+        out = Dense(rows.shape[-1] * self.outputs, kernel_init=nn.initializers.zeros)(h.astype(x.dtype))
         return out.reshape(*x.shape[:-1], self.outputs * x.shape[-1])
 
 

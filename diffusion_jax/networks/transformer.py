@@ -33,7 +33,7 @@ import numpy as np
 
 from diffusion_jax.networks.checks import check_counts, check_input, token_condition
 from diffusion_jax.networks.embeddings import Conditioning
-from diffusion_jax.networks.layers import Dropout, ScaleShift, silu
+from diffusion_jax.networks.layers import Dense, Dropout, ScaleShift, silu
 from diffusion_jax.types import Array, Batch
 
 
@@ -56,13 +56,15 @@ class Past(NamedTuple):
     places: Array
 
 
-def rotation(positions: Array | np.ndarray, features: int) -> tuple[Array, Array]:
+def rotation(positions: Array | np.ndarray, features: int) -> tuple[Any, Any]:
     """cos and sin of the angles of positions: int `[#B, T] -> two of [#B, 1, T, features / 2]`, float32."""
+    # Known positions give constants: XLA would work out cosines anew for each sample and head.
+    xp = np if isinstance(positions, np.ndarray) else jnp
     frequencies = 10000.0 ** (-2 * np.arange(features // 2) / features)
     units = np.round(frequencies / (2 * math.pi) * 2**32).astype(np.uint32).reshape(1, 1, 1, -1)
-    turned = jnp.asarray(positions).astype(jnp.uint32)[:, None, :, None] * units
-    angle = turned.astype(jnp.int32).astype(jnp.float32) * (2 * math.pi / 2**32)
-    return jnp.cos(angle), jnp.sin(angle)
+    turned = positions.astype(np.uint32)[:, None, :, None] * units
+    angle = turned.astype(np.int32).astype(np.float32) * np.float32(2 * math.pi / 2**32)
+    return xp.cos(angle), xp.sin(angle)
 
 
 def rotate(x: Array, cos: Array, sin: Array) -> Array:
@@ -97,9 +99,8 @@ class Attention(nn.Module):
         self, x: Array, angles: tuple[Array, Array], seen: np.ndarray | None, past: Past | None
     ) -> tuple[Array, tuple[Array, Array] | None]:
         batch, tokens, width = x.shape
-        qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(x)
-        qkv = qkv.reshape(batch, tokens, 3, self.heads, -1)
-        q, k, v = (qkv[:, :, part].swapaxes(1, 2) for part in range(3))
+        parts = jnp.split(Dense(3 * width, use_bias=False, dtype=self.dtype, name="qkv")(x), 3, axis=-1)
+        q, k, v = (part.reshape(batch, tokens, self.heads, -1).swapaxes(1, 2) for part in parts)
         q, k = rotate(q / math.sqrt(q.shape[-1]), *angles), rotate(k, *angles)
 
         logits = (q @ k.swapaxes(2, 3)).astype(jnp.float32)
@@ -115,7 +116,7 @@ class Attention(nn.Module):
             h = weights[..., :ring] @ past.values + weights[..., ring:] @ v
             after = written(past.keys, k, past.places), written(past.values, v, past.places)
         h = h.swapaxes(1, 2).reshape(batch, tokens, width)
-        return nn.Dense(width, dtype=self.dtype, name="out")(h), after
+        return Dense(width, dtype=self.dtype, name="out")(h), after
 
 
 def written(buffer: Array, new: Array, places: Array) -> Array:
@@ -152,8 +153,8 @@ class Block(nn.Module):
 
         y, after = Attention(self.heads, self.dtype)(norm(h) * (1 + scale) + shift, angles, seen, past)
         h = h + gate * Dropout(self.dropout)(y, train)
-        y = silu(nn.Dense(4 * width, dtype=self.dtype)(norm(h) * (1 + scale_mlp) + shift_mlp))
-        y = nn.Dense(width, dtype=self.dtype)(Dropout(self.dropout)(y, train))
+        y = silu(Dense(4 * width, dtype=self.dtype)(norm(h) * (1 + scale_mlp) + shift_mlp))
+        y = Dense(width, dtype=self.dtype)(Dropout(self.dropout)(y, train))
         return h + gate_mlp * y, after
 
 
@@ -223,13 +224,13 @@ class Transformer(nn.Module):
             raise ValueError(f"horizon longer than positions: {tokens} tokens, positions={self.positions}")
         rows = x.reshape(batch, tokens, -1)
         embedding = Conditioning(labels=self.labels, dtype=self.dtype)(noise, conditions, batch)
-        vectors = nn.Dense(6 * self.width, dtype=self.dtype, kernel_init=nn.initializers.zeros)(embedding)
-        h = nn.Dense(self.width, dtype=self.dtype)(rows)
+        vectors = Dense(6 * self.width, dtype=self.dtype, kernel_init=nn.initializers.zeros)(embedding)
+        h = Dense(self.width, dtype=self.dtype)(rows)
         given = token_condition(conditions, x.shape[:2], self.condition)
         if given is not None:
-            h = h + nn.Dense(self.width, use_bias=False, dtype=self.dtype, name="condition")(given)
+            h = h + Dense(self.width, use_bias=False, dtype=self.dtype, name="condition")(given)
 
-        index = jnp.arange(tokens)[None]
+        index = np.arange(tokens)[None]
         if memory is None:
             seen, pasts = reach(tokens, self.causal, self.window), [None] * self.depth
         else:
@@ -248,7 +249,7 @@ class Transformer(nn.Module):
 
         scale, shift = ScaleShift(self.width, self.dtype)(embedding)
         h = nn.LayerNorm(use_bias=False, use_scale=False, dtype=self.dtype)(h) * (1 + scale) + shift
-        out = nn.Dense(rows.shape[-1] * self.outputs, kernel_init=nn.initializers.zeros)(h.astype(x.dtype))
+        out = Dense(rows.shape[-1] * self.outputs, kernel_init=nn.initializers.zeros)(h.astype(x.dtype))
         out = out.reshape(*x.shape[:-1], self.outputs * x.shape[-1])
         if memory is None:
             return out, None

@@ -170,7 +170,7 @@ def test_frames_come_back_in_their_shape(key, parameters, drawn):
     assert network.apply(drawn(network, x, noise), x, noise).shape == (B, 3, 4, 4)
     embedding = (64 * 128 + 128) + (128 * 128 + 128)
     vectors = 128 * 6 * 16 + 6 * 16 + 128 * 2 * 16 + 2 * 16
-    block = 6 * 16 + 4 * 16 * 16 + 4 * 16 + 2 * 4 * 16 * 16 + 5 * 16
+    block = 6 * 16 + 4 * 16 * 16 + 16 + 2 * 4 * 16 * 16 + 5 * 16
     assert parameters(network, x, noise) == embedding + vectors + block + (8 * 16 + 16) + (16 * 16 + 16)
 
 
