@@ -93,7 +93,7 @@ def exponential_smoothing(season: int | None = None) -> Baseline:
 
             found = np.empty((paths, horizon, history.shape[1]))
             for i, (kind, parameters, std) in enumerate(chosen):
-                state = ETSModel(history[:, i], error="add", **kind).smooth(parameters)
+                state: Any = ETSModel(history[:, i], error="add", **kind).smooth(parameters)
                 errors = std * rng.standard_normal((horizon, paths))
                 drawn = state.simulate(horizon, anchor="end", repetitions=paths, random_errors=errors)
                 found[..., i] = np.asarray(drawn).reshape(horizon, paths).T
@@ -110,7 +110,7 @@ def _smoothing(x: np.ndarray, kinds: list[dict[str, Any]]) -> tuple[dict[str, An
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of an optimiser that stops early: the AIC judges what it found
-        fits = [(kind, ETSModel(x, error="add", **kind).fit(disp=False)) for kind in kinds]
+        fits: list[Any] = [(kind, ETSModel(x, error="add", **kind).fit(disp=False)) for kind in kinds]
     kind, best = min(fits, key=lambda one: one[1].aic)
     return kind, np.asarray(best.params), float(np.sqrt(best.scale))
 

@@ -48,8 +48,8 @@ class Windows(NamedTuple):
 
     x:       [W, T, D], as the model sees them
     known:   conditions, leaves [W, ...]
-    offset:  [W, H, D] and scale [D]: a value in the units of reports is offset + scale x
-    scale:   see offset
+    offset:  [W, T, D]
+    scale:   [D]; offset + scale x is a value in the units of reports
     context: how many tokens are known; H = T - context
     """
 
@@ -65,8 +65,8 @@ class Windows(NamedTuple):
         return self.x[:, self.context :]
 
     def values(self, x: np.ndarray) -> np.ndarray:
-        """[..., W, H, D] in the units of reports."""
-        return self.offset + self.scale * np.asarray(x, np.float64)
+        """The last n tokens of every window, [..., W, n, D], from x to the units of reports."""
+        return self.offset[:, self.offset.shape[1] - x.shape[-2] :] + self.scale * np.asarray(x, np.float64)
 
 
 def windows_of(dataset: Any, context: int | None = None) -> Windows:
@@ -92,9 +92,9 @@ def windows_of(dataset: Any, context: int | None = None) -> Windows:
     batch = dict(next(iter(dataset.epoch("test", dataset.info.splits["test"]))))
     x = np.asarray(batch.pop("x"))
     batch.pop("mask")
-    offset, scale = np.zeros_like(x[:, known:], np.float64), np.ones(shape[1])
+    offset, scale = np.zeros_like(x, np.float64), np.ones(shape[1])
     if series is not None:
-        steps = series.starts[:, None] + np.arange(known, shape[0])
+        steps = series.starts[:, None] + np.arange(shape[0])
         offset, scale = series.offset[steps], series.scale
     return Windows(x, batch, offset, scale, known)
 

@@ -178,6 +178,52 @@ def schedules_picture(path: str | os.PathLike[str], matrices: Mapping[str, Any])
     _save(figure, path)
 
 
+def fan_picture(
+    path: str | os.PathLike[str],
+    past: Any,
+    paths: Any,
+    future: Any,
+    *,
+    names: Sequence[str] = (),
+    titles: Sequence[str] = (),
+) -> None:
+    """Draw fan charts of forecasts: the past, bands that hold 50 and 90 % of the paths, median and truth.
+
+    Args:
+        path: of the PNG file.
+        past: [N, P, D], a row of D panels for each of N windows.
+        paths: [S, N, H, D]. future: [N, H, D], what came.
+        names: of the features. titles: of the windows.
+
+    Raises ValueError where the shapes do not fit.
+    """
+    past, paths, future = (np.asarray(one, float) for one in (past, paths, future))
+    if past.ndim != 3 or paths.shape[1:] != future.shape or past.shape[::2] != future.shape[::2]:
+        raise ValueError(
+            f"fans are drawn of past [N, P, D], paths [S, N, H, D] and future [N, H, D]; got {past.shape}, "
+            f"{paths.shape} and {future.shape}"
+        )
+    count, known, width = past.shape
+    figure, axes = _canvas(count, width, 3.2 * width, 1.9 * count, frame=True)
+    before, after = np.arange(1 - known, 1), np.arange(future.shape[1] + 1)
+    for row in range(count):
+        for i, axis in enumerate(axes[row]):
+            last = past[row, -1, i]
+            joined = np.concatenate([np.full((len(paths), 1), last), paths[:, row, :, i]], 1)
+            for share, shade in ((0.9, 0.2), (0.5, 0.4)):
+                low, high = np.quantile(joined, (0.5 - share / 2, 0.5 + share / 2), axis=0)
+                axis.fill_between(after, low, high, color="tab:blue", alpha=shade, linewidth=0)
+            axis.plot(after, np.median(joined, 0), color="tab:blue", linewidth=1)
+            axis.plot(before, past[row, :, i], color="black", linewidth=1)
+            axis.plot(after, [last, *future[row, :, i]], color="black", linewidth=1, linestyle=":")
+            axis.tick_params(labelsize=6)
+            if row == 0 and names:
+                axis.set_title(names[i], fontsize=8)
+        if titles:
+            axes[row, 0].set_ylabel(titles[row], fontsize=7)
+    _save(figure, path)
+
+
 def _checked(x: Any, rank: int) -> np.ndarray:
     x = np.asarray(x, np.float32)
     if x.ndim < rank or 0 in x.shape:

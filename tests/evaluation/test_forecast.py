@@ -65,7 +65,7 @@ def test_the_optimum_of_a_random_walk_is_known():
     rng = np.random.default_rng(0)
     x = np.cumsum(rng.standard_normal((40_000, 2, 2)), 1)
     windows = windows_of(ramp())._replace(
-        x=x, offset=np.full((40_000, 1, 2), 50.0), scale=np.full(2, 2.0), context=1
+        x=x, offset=np.full((40_000, 2, 2), 50.0), scale=np.full(2, 2.0), context=1
     )
     found = optimum(JointNormal(np.zeros((2, 2)), covariance), windows)
     # the CRPS of a normal law about its own draws is s/sqrt(pi) on average
