@@ -20,7 +20,7 @@ import flax.linen as nn
 
 from diffusion_jax.networks.checks import check_counts, check_image, check_input
 from diffusion_jax.networks.embeddings import Conditioning
-from diffusion_jax.networks.layers import Dropout, GroupNorm, ScaleShift, pool, upsample
+from diffusion_jax.networks.layers import Dense, Dropout, GroupNorm, ScaleShift, pool, upsample
 from diffusion_jax.types import Array, Batch
 
 
@@ -40,8 +40,50 @@ class ConvBlock(nn.Module):
         h = Dropout(self.dropout)(h, train)
         h = nn.Conv(self.width, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros)(h)
         if x.shape[-1] != self.width:
-            x = nn.Dense(self.width, dtype=self.dtype)(x)
+            x = Dense(self.width, dtype=self.dtype)(x)
         return x + h
+
+
+def hourglass(
+    h: Array,
+    embedding: Array,
+    widths: Sequence[int],
+    depth: int,
+    groups: int,
+    dropout: float,
+    dtype: Any,
+    train: bool,
+) -> Array:
+    """The way down and up again, in the module that calls this: `[B, T, H, W, C] -> [B, T, H, W, widths[0]]`.
+
+    widths are the channels at each resolution, `depth` the blocks there on each way; embedding is
+    `[#B, #T, E]`.
+    """
+
+    def blocks(h: Array, width: int) -> Array:
+        for _ in range(depth):
+            h = ConvBlock(width, groups, dropout, dtype)(h, embedding, train)
+        return h
+
+    skips = []
+    for width in widths[:-1]:
+        skips.append(blocks(h, width))
+        h = pool(skips[-1])
+    h = blocks(h, widths[-1])
+    for width in reversed(widths[:-1]):
+        h = blocks(skips.pop() + upsample(Dense(width, dtype=dtype)(h)), width)
+    return h
+
+
+def check_widths(width: int, multipliers: Sequence[int], groups: int) -> None:
+    """Refuses groups that do not divide every width.
+
+    Raises:
+      ValueError: with the widths that they do not divide.
+    """
+    wrong = [width * multiplier for multiplier in multipliers if width * multiplier % groups]
+    if wrong:
+        raise ValueError(f"groups={groups} must divide every width, but not {wrong}")
 
 
 class ConvNet(nn.Module):
@@ -63,19 +105,8 @@ class ConvNet(nn.Module):
         embedding = Conditioning(labels=self.labels, dtype=self.dtype)(noise, conditions, x.shape[0])
         widths = [self.width * multiplier for multiplier in self.multipliers]
 
-        def blocks(h: Array, width: int) -> Array:
-            for _ in range(self.depth):
-                h = ConvBlock(width, self.groups, self.dropout, self.dtype)(h, embedding, train)
-            return h
-
         h = nn.Conv(self.width, (3, 3), dtype=self.dtype)(x)
-        skips = []
-        for width in widths[:-1]:
-            skips.append(blocks(h, width))
-            h = pool(skips[-1])
-        h = blocks(h, widths[-1])
-        for width in reversed(widths[:-1]):
-            h = blocks(skips.pop() + upsample(nn.Dense(width, dtype=self.dtype)(h)), width)
+        h = hourglass(h, embedding, widths, self.depth, self.groups, self.dropout, self.dtype, train)
         h = nn.silu(GroupNorm(self.groups)(h)).astype(x.dtype)
         return nn.Conv(self.outputs * x.shape[-1], (3, 3), kernel_init=nn.initializers.zeros)(h)
 
@@ -110,9 +141,7 @@ def convnet(
         width=width, depth=depth, multipliers=min(multipliers, default=0), groups=groups, outputs=outputs
     )
     check_counts(minimum=0, labels=labels)
-    wrong = [width * multiplier for multiplier in multipliers if width * multiplier % groups]
-    if wrong:
-        raise ValueError(f"groups={groups} must divide every width, but not {wrong}")
+    check_widths(width, multipliers, groups)
     return ConvNet(width, depth, tuple(multipliers), groups, outputs, labels, dropout, dtype)
 
 

@@ -185,7 +185,8 @@ class Transformer(nn.Module):
         self._check_causal()
         ring = self._ring()
         shape = (batch, self.heads, ring, self.width // self.heads)
-        empty = tuple(jnp.zeros(shape, self.dtype or dtype) for _ in range(self.depth))
+        dtype = self.dtype or jnp.promote_types(dtype, jnp.float32)
+        empty = tuple(jnp.zeros(shape, dtype) for _ in range(self.depth))
         return Cache(empty, empty, jnp.zeros((batch,), jnp.int32))
 
     def extend(self, x: Array, noise: Array, conditions: Batch | None, memory: Cache) -> tuple[Array, Cache]:
