@@ -50,6 +50,7 @@ def _gluonts(name: str, features: int, lags: int, horizon: int) -> dict:
             "features": features,
         },
         "conditions": ["condition"],
+        "objective.levels.context": horizon,
         "objective.network.condition": 4 + lags * features,
         "objective.network.width": 256,
         "objective.network.depth": 4,
@@ -61,9 +62,19 @@ def _gluonts(name: str, features: int, lags: int, horizon: int) -> dict:
     }
 
 
+_SMALL = {
+    "objective.network.dropout": 0.2,
+    "training.batch_size": 64,
+    "training.steps": 800,
+    "optimizer.decay_steps": 800,
+    "optimizer.weight_decay": 0.1,
+}
+"""Of the bundled series, which have a few hundred windows that overlap."""
+
 VARIANTS = {
     "debug": {
         "data": {"name": "autoregression", "train": 200, "test": 4, "context": 3, "horizon": 2},
+        "objective.levels.context": 3,
         "objective.network.width": 16,
         "objective.network.depth": 1,
         "training.steps": 4,
@@ -78,21 +89,21 @@ VARIANTS = {
         "data": {"name": "macrodata"},
         "conditions": ["condition"],
         "objective.network.condition": 2,
-        "objective.network.dropout": 0.2,
-        "training.steps": 600,
-        "optimizer.decay_steps": 600,
+        **_SMALL,
         "evaluation": _with_smoothing(),
     },
     "sunspots": {
         "data": {"name": "sunspots"},
-        "objective.network.dropout": 0.2,
+        "objective.levels.context": 22,
+        **_SMALL,
         "evaluation": _with_smoothing(season=11),
     },
     "co2": {
         "data": {"name": "co2"},
         "conditions": ["condition"],
+        "objective.levels.context": 26,
         "objective.network.condition": 5,
-        "objective.network.dropout": 0.1,
+        **_SMALL,
         "evaluation": _with_smoothing(),
     },
     "exchange": _gluonts("exchange_rate_nips", 8, 2, 30),
@@ -122,13 +133,11 @@ def get_config(arg: str = "") -> ConfigDict:
             "process": {"name": "edm", "sigma_max": 20.0},
             "coefficients": {"name": "edm", "sigma_data": 1.0},
             "weight": {"name": "edm", "sigma_data": 1.0},
+            # the past of a forecast is clean, and what is to come is drawn together
             "levels": {
-                "name": "per_token",
-                "levels": {
-                    "name": "with_clean",
-                    "share": 0.3,
-                    "levels": {"name": "lognormal", "mean": -0.5, "std": 1.5},
-                },
+                "name": "shared_future",
+                "context": 8,
+                "levels": {"name": "lognormal", "mean": -0.5, "std": 1.5},
             },
         },
         "optimizer": {
@@ -136,16 +145,16 @@ def get_config(arg: str = "") -> ConfigDict:
             "learning_rate": 3e-3,
             "weight_decay": 0.01,
             "warmup": 50,
-            "decay_steps": 1500,
+            "decay_steps": 3000,
             "clip": 1.0,
         },
         "ema": {"name": "warmup", "decay": 0.999},
         "training": {
-            "steps": 1500,
+            "steps": 3000,
             "batch_size": 128,
             "steps_per_call": 50,
             "log_every": 50,
-            "checkpoint_every": 500,
+            "checkpoint_every": 1000,
             "devices": None,
         },
         "evaluation": _EVALUATIONS,
