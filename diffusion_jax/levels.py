@@ -19,6 +19,8 @@ combinators change the shape or single tokens:
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -63,6 +65,13 @@ def normal(key: Key, x: Array) -> Array:
     if key.shape != x.shape[:1]:
         raise ValueError(f"keys must be one key or one for each sample: got {key.shape} for data {x.shape}")
     return jax.vmap(lambda k: jax.random.normal(k, x.shape[1:], dtype))(key)
+
+
+def of_process(levels: Levels | Callable[..., Levels], process: Any) -> Levels:
+    """The law of levels: `levels` itself, or what it gives for the process, where it waits for one."""
+    if "process" in inspect.signature(levels).parameters:
+        return levels(process)  # type: ignore[call-arg, return-value]
+    return levels  # type: ignore[return-value]
 
 
 # Laws

@@ -12,7 +12,6 @@ minimum every level contributes alike. u is dropped once training is over.
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.levels import expand, token_sum
+from diffusion_jax.levels import expand, of_process, token_sum
 from diffusion_jax.objectives.augmentation import Augmentation
 from diffusion_jax.objectives.base import applied, check_batch, hide_labels, initialise, memory_of
 from diffusion_jax.objectives.weights import Weight
@@ -65,7 +64,7 @@ def denoising(
     if uncertainty < 0:
         raise ValueError(f"uncertainty must be a number of features, or 0; got {uncertainty}")
     at, scale = coefficients(process), weight(process)
-    law: Levels = levels(process) if "process" in inspect.signature(levels).parameters else levels  # type: ignore[assignment, arg-type, call-arg]
+    law = of_process(levels, process)
 
     def init(key: Key, batch: Batch) -> Variables:
         network_key, feature_key = jax.random.split(key)

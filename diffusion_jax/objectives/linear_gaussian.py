@@ -1,14 +1,16 @@
 r"""The exact denoiser of jointly normal tokens: an objective without parameters, the limit for trained ones.
 
 For x_0 ~ N(m, S) over all tokens and features together, and tokens noised on their own, x_t = a x_0 + s n
-with a = alpha(t), s = sigma(t) of each token's level, everything is jointly normal and
+with a = alpha(t), s = sigma(t) of each token's level, everything is jointly normal. x_0 is conditioned on one
+number after the other, each a noisy look at one entry: with c the entry's column of what covariance is left,
 
-    x0_hat = E[x0 | x_t]  = m + G (x_t - a m),   G = S a (a S a + s^2)^-1
-    P      = Cov[x0 | x_t] = S - G a S = (s^2/a) G^T
+    x0_hat <- x0_hat + g (x_t - a x0_hat)   (of that entry),     g = a c/(a^2 c_own + s^2),
+    P      <- P - g a c^T,   whose own column is s^2/(a^2 c_own + s^2) c
 
-(a and s as diagonal matrices). A token at level 0 is conditioned on, one at level 1 is ignored where
-alpha(1) = 0: one formula for the past, the future and what lies between. With any levels of its tokens, the
-loss lambda(t) |x0_hat - x0|^2 of no denoiser is smaller on average than lambda(t) tr P of the token's block.
+and after all of them x0_hat = E[x0 | x_t], P = Cov[x0 | x_t]. A token at level 0 is conditioned on, one at
+level 1 is ignored where alpha(1) = 0: one formula for the past, the future and what lies between. With any
+levels of its tokens, the loss lambda(t) |x0_hat - x0|^2 of no denoiser is smaller on average than
+lambda(t) tr P of the token's block.
 
 It is the test of everything that Diffusion Forcing (arXiv 2407.01392) claims: schedules, samplers and
 roll-outs must draw the law itself.
@@ -18,10 +20,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
-from jax.scipy.linalg import cho_solve
 
-from diffusion_jax.levels import canonical, expand
+from diffusion_jax.levels import canonical
 from diffusion_jax.processes.gaussian import Gaussian, quotient
 from diffusion_jax.types import Array, Batch, Bound, JointNormal, Key, Loss, Objective, Variables
 
@@ -33,27 +35,32 @@ def posterior(law: JointNormal, process: Gaussian, x_t: Array, t: Any) -> tuple[
 
     x_t: [B, T, D]; t: (), [B] or [B, T]. Raises ValueError where x_t is not of the law's shape.
     """
-    mean = jnp.asarray(law.mean, x_t.dtype)
-    if x_t.shape[1:] != mean.shape:
-        raise ValueError(f"the law is of sequences {mean.shape}, got x of shape {x_t.shape}")
-    t = jnp.broadcast_to(canonical(t, x_t), (canonical(t, x_t).shape[0], x_t.shape[1]))
-    covariance = jnp.asarray(law.covariance, x_t.dtype).reshape(1, mean.size, mean.size)
-    alpha, sigma = process.alpha(t), process.sigma(t)
-    # Scaled to a^2 + s^2 = 1, whatever the process: then the matrix is as well conditioned as S.
-    total = jnp.sqrt(alpha**2 + sigma**2)
-    a, s = (jnp.repeat(one / total, mean.shape[1], axis=1)[:, :, None] for one in (alpha, sigma))
-    noised = a * covariance * a.swapaxes(1, 2)
-    # Where S is singular, clean tokens need not be; the smallest noise that rounding leaves is as good.
-    least = mean.size * jnp.finfo(x_t.dtype).eps * noised.diagonal(axis1=1, axis2=2).max(1)[:, None, None]
-    noise = (s**2 + least) * jnp.eye(mean.size, dtype=x_t.dtype)[None]
-    factor = jnp.linalg.cholesky(noised + noise)
-    transposed = cho_solve((factor, True), a * covariance)  # G^T
-    residual = (x_t - expand(alpha, x_t) * mean[None]) / expand(total, x_t)
-    x0_hat = mean[None] + (residual.reshape(len(x_t), 1, -1) @ transposed).reshape(x_t.shape)
-    # Each form of P cancels where the other does not.
-    left = covariance - (covariance * a.swapaxes(1, 2)) @ transposed
-    known = jnp.where(a > s, quotient(s**2, a, 0.0) * transposed, left)
-    return x0_hat, known.reshape(-1, *mean.shape, *mean.shape)
+    shape = jnp.shape(law.mean)
+    if x_t.shape[1:] != shape:
+        raise ValueError(f"the law is of sequences {shape}, got x of shape {x_t.shape}")
+    size = shape[0] * shape[1]
+    t = canonical(t, x_t)
+    t = jnp.broadcast_to(t, (t.shape[0], shape[0]))
+    alpha, variance = (jnp.repeat(one, shape[1], axis=1) for one in (process.alpha(t), process.sigma(t) ** 2))
+    seen = jnp.asarray(x_t).reshape(-1, size)
+
+    def look(k: Array, state: tuple[Array, Array]) -> tuple[Array, Array]:
+        mean, left = state
+        a, s, column = alpha[:, k, None], variance[:, k, None], left[:, :, k]
+        total = a**2 * column[:, k, None] + s
+        gain = quotient(a * column, total, 0.0)
+        mean = mean + gain * (seen[:, k, None] - a * mean[:, k, None])
+        # The difference would cancel in the entry's own column, where little is left.
+        own = quotient(s, total, 0.0) * column
+        left = left - gain[:, :, None] * (a * column)[:, None, :]
+        return mean, left.at[:, :, k].set(own).at[:, k, :].set(own)
+
+    mean = jnp.broadcast_to(jnp.asarray(law.mean, x_t.dtype).reshape(1, size), seen.shape)
+    left = jnp.asarray(law.covariance, x_t.dtype).reshape(1, size, size)
+    left = jnp.broadcast_to(left, (t.shape[0], size, size))
+    # Not by a factorisation of a batch of matrices: two of those at once may wait for each other's threads.
+    mean, left = jax.lax.fori_loop(0, size, look, (mean, left))
+    return mean.reshape(x_t.shape), left.reshape(-1, *shape, *shape)
 
 
 def expected_error(law: JointNormal, process: Gaussian, t: Array) -> Array:

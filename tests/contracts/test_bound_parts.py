@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.build import build
+from diffusion_jax.data.autoregression import autoregression
 from diffusion_jax.data.pipeline import Arrays, Dataset, Info
 from diffusion_jax.data.series import forecasts
 from diffusion_jax.evaluation.outcome import Outcome
@@ -107,6 +108,12 @@ def small_series():
     return forecasts(x, **given, description="")
 
 
+def data_for(evaluation):
+    if "optimal" in evaluation:
+        return autoregression(context=1, horizon=1, train=2, test=8)
+    return small_series() if "forecast" in evaluation else small_dataset()
+
+
 def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
     points = "inpainting" in evaluation_spec["name"]
     process = vdm(-6.0, 5.0, 4) if "estimator" in evaluation_spec["name"] else vp_cosine()
@@ -122,7 +129,7 @@ def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
             "coefficients": "x0",
         },
     )
-    data = small_series() if "forecast" in evaluation_spec["name"] else small_dataset()
+    data = data_for(evaluation_spec["name"])
     one = data.info.shape if not points else (2, 1) if "token" in evaluation_spec["name"] else (1, 2)
     variables = normal.init(jax.random.key(0), {"x": jnp.zeros((2, *one))})
     bind = functools.partial(normal.bind, variables, jax.random.key(0))
