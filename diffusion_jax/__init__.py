@@ -78,7 +78,7 @@ from diffusion_jax.sampling.schedules import (
 from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
 from diffusion_jax.sampling.transforms.gradients import classifier, energy, residual_scale, snr_scale
 from diffusion_jax.sampling.transforms.history import fractional, history, temporal, vanilla
-from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
+from diffusion_jax.sampling.transforms.inpainting import evened, inpaint, renoised
 from diffusion_jax.sampling.transforms.monte_carlo import monte_carlo
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
 from diffusion_jax.sampling.transforms.under import under
@@ -145,6 +145,7 @@ __all__ = [
     "energy",
     "euler",
     "euler_ancestral",
+    "evened",
     "exponential_grid",
     "fixed_kernel",
     "flow",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusion_jax.data import heartbeat, swiss_roll
+from diffusion_jax.data import crossings, heartbeat, swiss_roll
 from diffusion_jax.types import Support
 
 
@@ -26,8 +26,14 @@ def heartbeat_sequences() -> Support:
     return Support(heartbeat.sequences().reshape(5, 1, 20), 0.0)
 
 
+def crossing_lines(tokens: int = 20, noise: float = 0.1) -> Support:
+    """The two ways that cross, [2, tokens, 2], blurred by their noise."""
+    return Support(crossings.lines(tokens), noise)
+
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "swiss_roll_curve": {"points": 64},
     "swiss_roll_coordinates": {"points": 64},
     "heartbeat_sequences": {},
+    "crossing_lines": {"tokens": 4},
 }

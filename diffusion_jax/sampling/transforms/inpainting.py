@@ -6,6 +6,9 @@ r"""Known entries: estimates that are the known values, and a network that sees 
 `renoised`   the denoiser sees x_t ~ q(x_t | known) on the known entries, drawn afresh at every level: the
              replacement of Song et al. (arXiv 2011.13456, appendix I.2) and RePaint (arXiv 2201.09865,
              algorithm 1, with one resampling). `inpaint(renoised(...), ...)` is both.
+`evened`     the denoiser sees every token of a sample at the level of the noisiest one, the others freshly
+             noised to it: `renoised` for sequences, where the known tokens are those at level 0, and for
+             denoisers that were trained with one level for all tokens.
 
 Neither is the exact conditional: the unknown entries at level t have only seen known ones noised to level t,
 not what these are at level 0. The gap closes in `sampling.particles`, and is absent where a denoiser has
@@ -19,6 +22,8 @@ from typing import Any
 import jax.numpy as jnp
 
 from diffusion_jax.levels import canonical, expand, normal
+from diffusion_jax.processes.gaussian import Gaussian
+from diffusion_jax.sampling.ode import require_gaussian
 from diffusion_jax.sampling.transforms.checks import require_callable
 from diffusion_jax.sampling.transforms.renoise import redrawn
 from diffusion_jax.types import Array, Denoiser, Draw, Key
@@ -69,6 +74,28 @@ def renoised(
         level = canonical(t, x)
         noisy = redrawn(process, jnp.broadcast_to(known.astype(x.dtype), x.shape), level, key, draw)
         return denoiser(jnp.where(fixed & expand(level > 0, x), noisy, x), t)
+
+    return denoise
+
+
+def evened(process: Gaussian, denoiser: Denoiser, key: Key, draw: Draw = normal) -> Denoiser:
+    """The denoiser shown all tokens of a sample at the highest of their levels.
+
+    Args:
+        process: a Gaussian process.
+        denoiser: one that knows only levels [B, 1].
+        key, draw: as of `renoised`.
+
+    Raises TypeError where the process is not Gaussian or the denoiser cannot be called.
+    """
+    require_gaussian(process, "evened")
+    require_callable("evened", denoiser=denoiser)
+
+    def denoise(x: Array, t: Array) -> Array:
+        level = jnp.broadcast_to(canonical(t, x), x.shape[:2])
+        top = level.max(1, keepdims=True)
+        noised = redrawn(process, x, top, key, draw, level)
+        return denoiser(jnp.where(expand(level < top, x), noised, x), top)
 
     return denoise
 

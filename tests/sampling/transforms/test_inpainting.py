@@ -10,7 +10,7 @@ from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.ddim import ddim
 from diffusion_jax.sampling.grids import linear_grid
 from diffusion_jax.sampling.loop import sample, sample_path
-from diffusion_jax.sampling.transforms.inpainting import inpaint, renoised
+from diffusion_jax.sampling.transforms.inpainting import evened, inpaint, renoised
 
 MASK = jnp.array([[[True, False]]])
 
@@ -99,3 +99,26 @@ def test_bad_input_is_refused(key):
     ):
         with pytest.raises(ValueError, match="does not fit x"):
             guided(jnp.zeros((3, 1, 4, 4, 3)), jnp.array(0.5))
+
+
+def test_a_denoiser_of_one_level_sees_the_history_noised_to_the_level_of_the_others(key):
+    process, x = vp_cosine(), jnp.full((2000, 3, 1), 0.7)
+    t = jnp.array([[0.0, 0.2, 0.5]])
+
+    def level(x, t):
+        assert t.shape == (2000, 1)
+        return jnp.broadcast_to(t[..., None], x.shape)
+
+    np.testing.assert_array_equal(evened(process, level, key)(x, t), 0.5)
+    shown = np.asarray(jax.jit(evened(process, same, key))(x, t))[..., 0]
+    np.testing.assert_array_equal(shown[:, 2], x[:, 2, 0])
+    for token, start in ((0, 0.0), (1, 0.2)):
+        # from level s to 0.5: scaled by alpha(0.5)/alpha(s), the variance made up for
+        kept = process.alpha(jnp.array(0.5)) / process.alpha(jnp.array(start))
+        std = float(
+            jnp.sqrt(process.sigma(jnp.array(0.5)) ** 2 - (kept * process.sigma(jnp.array(start))) ** 2)
+        )
+        assert abs(shown[:, token].mean() - kept * 0.7) < 4 * std / np.sqrt(2000)
+        assert abs(shown[:, token].std() / std - 1) < 4 / np.sqrt(4000)
+    with pytest.raises(TypeError, match="Gaussian"):
+        evened(binomial(), same, key)
