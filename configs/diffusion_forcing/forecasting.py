@@ -88,6 +88,7 @@ VARIANTS = {
     "macrodata": {
         "data": {"name": "macrodata"},
         "conditions": ["condition"],
+        "objective.levels.context": 8,
         "objective.network.condition": 2,
         **_SMALL,
         "evaluation": _with_smoothing(),
@@ -118,7 +119,7 @@ VARIANTS = {
 def get_config(arg: str = "") -> ConfigDict:
     config = {
         "seed": 0,
-        "data": {"name": "autoregression", "test": 300},
+        "data": {"name": "autoregression", "context": 4, "horizon": 6, "test": 200},
         "conditions": [],
         "objective": {
             "name": "denoising",
@@ -136,7 +137,7 @@ def get_config(arg: str = "") -> ConfigDict:
             # the past of a forecast is clean, and what is to come is drawn together
             "levels": {
                 "name": "shared_future",
-                "context": 8,
+                "context": 4,
                 "levels": {"name": "lognormal", "mean": -0.5, "std": 1.5},
             },
         },
@@ -145,12 +146,12 @@ def get_config(arg: str = "") -> ConfigDict:
             "learning_rate": 3e-3,
             "weight_decay": 0.01,
             "warmup": 50,
-            "decay_steps": 3000,
+            "decay_steps": 2000,
             "clip": 1.0,
         },
         "ema": {"name": "warmup", "decay": 0.999},
         "training": {
-            "steps": 3000,
+            "steps": 2000,
             "batch_size": 128,
             "steps_per_call": 50,
             "log_every": 50,
