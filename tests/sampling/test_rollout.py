@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.levels import per_token, uniform
+from diffusion_jax.networks.transformer import transformer
 from diffusion_jax.objectives.denoising import denoising
 from diffusion_jax.objectives.weights import v as flat
 from diffusion_jax.preconditioning import v
@@ -49,14 +50,23 @@ class Recurrent(nn.Module):
         return self.out(jnp.stack(out, axis=1)), memory
 
 
-@pytest.fixture(scope="module")
-def causal():
-    """A recurrent denoiser with random parameters, and its conditions for eight tokens."""
-    network = Recurrent()
-    objective = denoising(network, PROCESS, v, per_token(uniform()), flat)
+NETWORKS = {
+    "recurrent": Recurrent(),
+    "transformer": transformer(width=8, depth=1, heads=2, causal=True, condition=2, positions=8),
+}
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def causal(request):
+    """A causal denoiser with random parameters, and its conditions for eight tokens."""
+    objective = denoising(NETWORKS[request.param], PROCESS, v, per_token(uniform()), flat)
     actions = jax.random.normal(jax.random.key(1), (3, 8, 2))
     batch = {"x": jnp.zeros((3, 8, 2)), "condition": actions}
-    variables = jax.jit(objective.init)(jax.random.key(0), batch)
+    shapes = jax.eval_shape(objective.init, jax.random.key(0), batch)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(
+        lambda leaf: jnp.asarray(0.3 * rng.standard_normal(leaf.shape), leaf.dtype), shapes
+    )
 
     def bind(conditions):
         return objective.bind(variables, jax.random.key(0), conditions)
@@ -76,11 +86,11 @@ def test_all_at_once_is_token_by_token(causal, key):
         return later, causal.bind({"condition": causal.actions}).denoiser(x, t)
 
     later, whole = both(x, t)
-    np.testing.assert_allclose(later, whole[:, 5:], atol=1e-6)
+    np.testing.assert_allclose(later, whole[:, 5:], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stabilise", [0.1, None])
-def test_a_window_that_holds_all_is_the_carried_state(causal, key, stabilise):
+def test_a_window_that_holds_all_is_the_memory_of_the_network(causal, key, stabilise):
     times = levels_of(linear_grid(3), pyramid(3, 3, 1))
     start = jax.random.normal(key, (3, 2, 2))
 
@@ -104,7 +114,8 @@ def test_a_window_that_holds_all_is_the_carried_state(causal, key, stabilise):
 
     carried, shown = run(start)
     assert carried.shape == (3, 6, 2)
-    np.testing.assert_allclose(carried, shown, atol=1e-5)
+    assert carried.std() > 0.1
+    np.testing.assert_allclose(carried, shown, rtol=1e-4, atol=1e-5)
 
 
 def told(stabilise, fresh, matrix):
