@@ -13,7 +13,8 @@ ingredients.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -23,6 +24,8 @@ from diffusion_jax.networks.embeddings import Conditioning
 from diffusion_jax.networks.layers import Dense, Dropout, GroupNorm, ScaleShift, pool, upsample
 from diffusion_jax.types import Array, Batch
 
+Conv = partial(nn.Conv, kernel_size=(3, 3))
+
 
 class ConvBlock(nn.Module):
     """A residual block with two 3x3 convolutions: `[B, T, H, W, C], [#B, #T, E] -> [B, T, H, W, width]`."""
@@ -31,14 +34,15 @@ class ConvBlock(nn.Module):
     groups: int
     dropout: float
     dtype: Any
+    conv: Callable[..., nn.Module] = Conv
 
     @nn.compact
     def __call__(self, x: Array, embedding: Array, train: bool) -> Array:
         h = nn.silu(GroupNorm(self.groups)(x))
-        h = nn.Conv(self.width, (3, 3), dtype=self.dtype)(h)
+        h = self.conv(self.width, dtype=self.dtype)(h)
         h = nn.silu(GroupNorm(self.groups)(h, *ScaleShift(self.width, self.dtype)(embedding)))
         h = Dropout(self.dropout)(h, train)
-        h = nn.Conv(self.width, (3, 3), dtype=self.dtype, kernel_init=nn.initializers.zeros)(h)
+        h = self.conv(self.width, dtype=self.dtype, kernel_init=nn.initializers.zeros)(h)
         if x.shape[-1] != self.width:
             x = Dense(self.width, dtype=self.dtype)(x)
         return x + h
@@ -53,16 +57,17 @@ def hourglass(
     dropout: float,
     dtype: Any,
     train: bool,
+    conv: Callable[..., nn.Module] = Conv,
 ) -> Array:
     """The way down and up again, in the module that calls this: `[B, T, H, W, C] -> [B, T, H, W, widths[0]]`.
 
-    widths are the channels at each resolution, `depth` the blocks there on each way; embedding is
-    `[#B, #T, E]`.
+    widths are the channels at each resolution, `depth` the blocks there on each way, `conv` makes their
+    convolutions; embedding is `[#B, #T, E]`.
     """
 
     def blocks(h: Array, width: int) -> Array:
         for _ in range(depth):
-            h = ConvBlock(width, groups, dropout, dtype)(h, embedding, train)
+            h = ConvBlock(width, groups, dropout, dtype, conv)(h, embedding, train)
         return h
 
     skips = []

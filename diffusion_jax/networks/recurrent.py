@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from diffusion_jax.networks.checks import check_counts, check_image, check_input, token_condition
 from diffusion_jax.networks.convnet import ConvBlock, check_widths, hourglass
 from diffusion_jax.networks.embeddings import Conditioning
-from diffusion_jax.networks.layers import Dense, Dropout, GroupNorm, ScaleShift, silu
+from diffusion_jax.networks.layers import Dense, Dropout, GroupNorm, LoopConv, ScaleShift, silu
 from diffusion_jax.types import Array, Batch
 
 
@@ -96,7 +96,7 @@ class ImageCell(nn.Module):
     @nn.compact
     def __call__(self, z: Array, token: tuple[Array, Array]) -> tuple[Array, Array]:
         h, embedding = token
-        h = h + nn.Conv(self.widths[0], (3, 3), use_bias=False, dtype=self.dtype)(z)
+        h = h + LoopConv(self.widths[0], use_bias=False, dtype=self.dtype)(z)
         h = hourglass(
             h[:, None],
             embedding[:, None],
@@ -106,8 +106,9 @@ class ImageCell(nn.Module):
             self.dropout,
             self.dtype,
             self.train,
+            LoopConv,
         )
-        z = Gru(partial(nn.Conv, kernel_size=(3, 3), dtype=self.dtype))(z, h[:, 0])
+        z = Gru(partial(LoopConv, dtype=self.dtype))(z, h[:, 0])
         return z, z
 
 

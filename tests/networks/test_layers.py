@@ -1,11 +1,12 @@
-"""Group norm against float64, dropout's rate, pooling."""
+"""Group norm against float64, dense layers and convolutions against Flax's, dropout's rate, pooling."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion_jax.networks.layers import Dropout, GroupNorm, pool, silu, upsample
+from diffusion_jax.networks.layers import Dense, Dropout, GroupNorm, LoopConv, pool, silu, upsample
 
 
 def reference(x, groups, scale, shift):
@@ -99,3 +100,22 @@ def test_pooling_undoes_upsampling_and_averages_blocks(key):
     np.testing.assert_array_equal(upsample(x, 4)[:, :, 3::4, ::4], x)
     one = jnp.arange(16.0).reshape(1, 1, 4, 4, 1)
     np.testing.assert_array_equal(pool(one)[0, 0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
+
+
+@pytest.mark.parametrize(
+    ("ours", "flax"), [(Dense(4), nn.Dense(4)), (LoopConv(4), nn.Conv(4, (3, 3)))], ids=["dense", "conv"]
+)
+def test_layers_and_their_gradients_are_those_of_flax(ours, flax, key):
+    x, wanted = jax.random.normal(key, (2, 3, 5, 6, 2)), jnp.linspace(-1.0, 1.0, 2 * 3 * 5 * 6 * 4)
+    params = jax.tree.map(lambda leaf: leaf + 0.1, jax.jit(flax.init)(key, x))
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, jax.eval_shape(ours.init, key, x))
+
+    def loss(params, x, layer):
+        return (jnp.tanh(layer.apply(params, x)).ravel() * wanted).sum()
+
+    gradient = jax.jit(jax.value_and_grad(loss, (0, 1)), static_argnums=2)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4),
+        gradient(params, x, ours),
+        gradient(params, x, flax),
+    )
