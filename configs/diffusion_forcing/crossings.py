@@ -35,6 +35,7 @@ VARIANTS = {
             "grid": {"name": "karras_grid", "steps": 12},
             "decoder": "fixed_kernel",
         },
+        "conditions": [],
         "training.steps": 0,
     },
 }
@@ -44,9 +45,17 @@ def get_config(arg: str = "") -> ConfigDict:
     config = {
         "seed": 0,
         "data": {"name": "crossings", "train": 20_000, "test": 2000, "tokens": 20},
+        "conditions": ["condition"],
         "objective": {
             "name": "denoising",
-            "network": {"name": "transformer", "width": 48, "depth": 2, "heads": 4, "positions": 20},
+            "network": {
+                "name": "transformer",
+                "width": 48,
+                "depth": 2,
+                "heads": 4,
+                "condition": 1,
+                "positions": 20,
+            },
             "process": {"name": "edm", "sigma_max": 20.0},
             "coefficients": {"name": "edm", "sigma_data": 0.6},
             "weight": {"name": "edm", "sigma_data": 0.6},

@@ -85,10 +85,10 @@ def get_config(arg: str = "") -> ConfigDict:
         "evaluation": {
             "rollout": {
                 "name": "long_rollout",
-                "sampler": "dpmpp_2m",
+                "sampler": "euler_ancestral",
                 "grid": {"name": "karras_grid", "steps": 12},
                 "schedule": None,
-                "stabilise": 0.002,
+                "stabilise": 0.005,
                 "even": False,
                 "length": 2000,
                 "count": 64,

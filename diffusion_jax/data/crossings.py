@@ -5,7 +5,7 @@
 
 All ways together are an X. In the middle a token does not tell where its way came from; those before it do.
 So what follows from the last token alone is an X as often as a V (Diffusion Forcing, arXiv 2407.01392,
-section 4.3).
+section 4.3). The time k is told as a condition.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 
 import numpy as np
 
-from diffusion_jax.data.pipeline import Dataset, Examples, Info, integer, seed_of
+from diffusion_jax.data.pipeline import Dataset, Draw, Examples, Info, integer, seed_of
 from diffusion_jax.data.storage import rows, stored
 
 EXAMPLES = {"crossings": {"train": 64, "test": 32, "tokens": 6}}
@@ -29,7 +29,7 @@ def crossings(
     seed: int = 0,
     data_dir: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Ways in the plane, x `[B, tokens, 2]`.
+    """Ways in the plane, x `[B, tokens, 2]`, and `condition` `[B, tokens, 1]`, the time from -1 to 1.
 
     Args:
         train, test: numbers of ways.
@@ -60,6 +60,12 @@ def crossings(
         lambda: {"train": rows(ways(0, train)), "test": rows(ways(1, test))},
         data_dir,
     )
+
+    def encode(examples: Examples, draw: Draw, training: bool) -> Examples:
+        x = examples["x"].astype(np.float32)
+        time = np.linspace(-1.0, 1.0, tokens, dtype=np.float32)[:, None]
+        return {"x": x, "condition": np.tile(time, (len(x), 1, 1))}
+
     info = Info(
         shape=(tokens, 2),
         kind="continuous",
@@ -70,7 +76,7 @@ def crossings(
         splits={split: len(source) for split, source in sources.items()},
         description=f"Two ways of {tokens} tokens that cross in the plane, Gaussian noise of {NOISE}.",
     )
-    return Dataset(info, sources, folder=folder)
+    return Dataset(info, sources, encode, folder)
 
 
 def lines(tokens: int) -> np.ndarray:

@@ -28,7 +28,7 @@ from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.levels import expand
 from diffusion_jax.sampling.loop import fitted, sample, step_key
 from diffusion_jax.sampling.transforms.history import history, temporal
-from diffusion_jax.types import Array, Key
+from diffusion_jax.types import Array, Batch, Key
 
 
 def composer(
@@ -39,14 +39,15 @@ def composer(
     grid: Array | Callable[[Any], Array],
     chunk: int,
     memory: int,
-) -> Callable[[Key, int], np.ndarray]:
-    """(key, N) -> sequences [N, T, ...] of plans of `chunk` tokens that remember the last `memory` ones.
+) -> Callable[[Key, int, Batch], np.ndarray]:
+    """(key, N, conditions [N, ...]) -> sequences [N, T, ...] of plans that remember the last `memory` tokens.
 
     Args:
         bind: conditions -> Bound.
         shape: (T, ...).
         sampler: what draws; a factory is given the bound's process, and its variance where it takes one.
         grid: levels from 1 to 0, an array or process -> array.
+        chunk: tokens of a plan.
 
     Raises ValueError unless both numbers are positive.
     """
@@ -54,8 +55,8 @@ def composer(
         raise ValueError(f"chunk and memory must be positive, got {chunk} and {memory}")
     place = jnp.arange(shape[0])
 
-    def draw(key: Key, index: Array) -> Array:
-        bound = bind({})
+    def draw(key: Key, index: Array, conditions: Batch) -> Array:
+        bound = bind(conditions)
         assert bound.denoiser is not None
         process, denoiser = bound.process, bound.denoiser
         levels = grid(process) if callable(grid) else grid
@@ -74,7 +75,18 @@ def composer(
         return jax.lax.scan(plan, x, jnp.arange(-(-shape[0] // chunk)))[0]
 
     run = compiled(draw)
-    return lambda key, count: np.asarray(run(key, jnp.arange(count)))
+    return lambda key, count, conditions: np.asarray(run(key, jnp.arange(count), conditions))
+
+
+def conditions_of(dataset: Any, count: int) -> Batch:
+    """The conditions of the first `count` sequences of the test split, leaves [count, ...].
+
+    Raises ValueError where there are fewer.
+    """
+    if dataset.info.splits["test"] < count:
+        raise ValueError(f"{count} test sequences are needed, there are {dataset.info.splits['test']}")
+    batch = next(iter(dataset.epoch("test", count)))
+    return {name: leaf for name, leaf in batch.items() if name not in ("x", "mask")}
 
 
 def composition(
@@ -95,7 +107,8 @@ def composition(
 
     Metrics: `memory=n/crossed`, `/turned`, `/lost` and their standard errors.
 
-    Raises ValueError for a count below 1, and, when called, for data that are no ways in the plane.
+    Raises ValueError for a count below 1, and, when called, for data that are no ways in the plane, or fewer
+    test sequences than `count`, whose conditions are taken.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -105,10 +118,11 @@ def composition(
         if len(shape) != 2 or shape[1] != 2:
             raise ValueError(f"ways in the plane are [T, 2], the data are {shape}")
         metrics: dict[str, Any] = {}
+        conditions = conditions_of(dataset, count)
         lines = [f"{count} ways, plans of {chunk} tokens"]
         for memory in memories:
             draw = composer(bind, shape, sampler=sampler, grid=grid, chunk=chunk, memory=memory)
-            shares = outcomes(draw(key, count), near)
+            shares = outcomes(draw(key, count, conditions), near)
             for name, share in shares.items():
                 metrics[f"memory={memory}/{name}"] = share
                 metrics[f"memory={memory}/{name}_se"] = float(np.sqrt(share * (1 - share) / count))

@@ -92,6 +92,34 @@ def trajectory_picture(
     _save(figure, path)
 
 
+def panels_picture(
+    path: str | os.PathLike[str], panels: Mapping[str, Any], *, limits: tuple[float, float] = (-1.0, 1.0)
+) -> None:
+    """Draw sets of samples side by side, each under its name.
+
+    Args:
+        path: of the PNG file.
+        panels: name -> samples [N, T, ...]: points of the plane, or rasters, whose rows are the N samples.
+        limits: values shown as black and as white; of rasters.
+
+    Raises ValueError where there is none, or one is not [N, T, ...] with N >= 1.
+    """
+    if not panels:
+        raise ValueError("there is nothing to draw: no panel")
+    sets = {name: _checked(x, 3) for name, x in panels.items()}
+    points = all(_are_points(x) for x in sets.values())
+    pictures = {name: x.reshape(len(x), -1) for name, x in sets.items()}
+    height = _PANEL * 1.15 if points else max(_size(picture)[1] for picture in pictures.values()) + 0.3
+    figure, axes = _canvas(1, len(sets), 0.8 * _PANEL * len(sets), height)
+    for axis, (name, x) in zip(axes[0], sets.items()):
+        if points:
+            _scatter(axis, x, max(_extent(one) for one in sets.values()))
+        else:
+            _show(axis, pictures[name], limits)
+        axis.set_title(name, fontsize=8)
+    _save(figure, path)
+
+
 def loss_picture(
     path: str | os.PathLike[str], lines: Sequence[Mapping[str, Any]], name: str = "loss"
 ) -> None:

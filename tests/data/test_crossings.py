@@ -22,6 +22,7 @@ def test_half_of_the_ways_go_up_and_tokens_have_noise_of_their_own(tmp_path):
     assert abs(up.mean() - 0.5) < 0.03
     noise = x - lines(6)[np.where(up, 0, 1)]
     np.testing.assert_allclose(noise.std((0, 1)), NOISE, rtol=0.02)
+    np.testing.assert_allclose(batch["condition"][7, :, 0], [-1, -0.6, -0.2, 0.2, 0.6, 1], atol=1e-6)
     correlation = np.corrcoef(noise.reshape(4000, -1).T)
     assert np.abs(correlation - np.eye(12)).max() < 0.06
 

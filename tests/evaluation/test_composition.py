@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.data.crossings import lines
-from diffusion_jax.evaluation.composition import composer, composition, outcomes
+from diffusion_jax.evaluation.composition import composer, composition, conditions_of, outcomes
 from diffusion_jax.objectives.exact import exact
 from diffusion_jax.processes import edm
 from diffusion_jax.sampling.decoders import fixed_kernel
@@ -19,7 +19,10 @@ from diffusion_jax.types import Bound, Support, Variables
 TOKENS, NOISE = 8, 0.2
 PROCESS = edm(20.0)
 GRID = karras_grid(PROCESS, 10)
-DATASET = SimpleNamespace(info=SimpleNamespace(shape=(TOKENS, 2)))
+DATASET = SimpleNamespace(
+    info=SimpleNamespace(shape=(TOKENS, 2), splits={"test": 400}),
+    epoch=lambda split, size: [{"x": np.zeros((size, TOKENS, 2)), "mask": np.ones((size, TOKENS))}],
+)
 
 
 def bind(conditions):
@@ -42,7 +45,7 @@ def test_a_full_memory_gives_the_x_of_the_data_and_one_token_a_v_as_often(key):
 
 def test_all_at_once_has_nothing_to_remember(key):
     draw = composer(bind, (TOKENS, 2), sampler=dpmpp_2m, grid=GRID, chunk=TOKENS, memory=1)
-    x = draw(key, 300)
+    x = draw(key, 300, {})
     assert outcomes(x, 1.0)["crossed"] > 0.99
     up = np.where(x[:, -1, 1] > x[:, 0, 1], 0, 1)
     np.testing.assert_allclose((x - lines(TOKENS)[up]).std(), NOISE, rtol=0.15)
@@ -57,9 +60,22 @@ def test_a_plan_is_shown_its_memory_and_noise_for_all_else(key):
     draw = composer(
         lambda conditions: Bound(PROCESS, denoiser), (4, 1), sampler=dpmpp_2m, grid=GRID, chunk=1, memory=2
     )
-    x = draw(key, 1)[0, :, 0]
+    x = draw(key, 1, {})[0, :, 0]
     # while the first token is drawn its level falls; then it is remembered twice, and hidden
     np.testing.assert_allclose(x[1:], [0.0, 0.0, 1.0], atol=1e-6)
+
+
+def test_conditions_are_those_of_the_test_split(key):
+    """A denoiser that says what the condition of a token is."""
+
+    def told(conditions):
+        return Bound(PROCESS, lambda x, t: jnp.broadcast_to(conditions["condition"], x.shape))
+
+    batch = {"x": np.zeros((3, 4, 2)), "mask": np.ones((3, 4)), "condition": np.arange(12.0).reshape(3, 4, 1)}
+    dataset = SimpleNamespace(info=SimpleNamespace(splits={"test": 3}), epoch=lambda split, size: [batch])
+    draw = composer(told, (4, 2), sampler=dpmpp_2m, grid=GRID, chunk=2, memory=1)
+    x = draw(key, 3, conditions_of(dataset, 3))
+    np.testing.assert_allclose(x[..., 0], batch["condition"][..., 0], atol=1e-5)
 
 
 def test_what_becomes_of_a_way():
@@ -74,5 +90,7 @@ def test_bad_input_is_refused(key):
         composition(dpmpp_2m, GRID, count=0)
     with pytest.raises(ValueError, match="chunk and memory must be positive, got 1 and 0"):
         composer(bind, (4, 2), sampler=dpmpp_2m, grid=GRID, chunk=1, memory=0)
+    with pytest.raises(ValueError, match="500 test sequences are needed, there are 400"):
+        composition(dpmpp_2m, GRID)(bind, DATASET, key)
     with pytest.raises(ValueError, match=r"ways in the plane are \[T, 2\], the data are \(4, 3\)"):
         composition(dpmpp_2m, GRID)(bind, SimpleNamespace(info=SimpleNamespace(shape=(4, 3))), key)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from diffusion_jax.evaluation.samples import (
     loss_picture,
+    panels_picture,
     samples_picture,
     schedules_picture,
     trajectory_picture,
@@ -102,6 +103,25 @@ def test_schedules_go_from_dark_to_bright(tmp_path):
     assert two.shape[1] == 2 * one.shape[1]
     with pytest.raises(ValueError, match=r"matrices \[M, T\] to draw, got shapes \[\(3,\)\]"):
         schedules_picture(tmp_path / "x.png", {"flat": [0, 1, 2]})
+
+
+def test_panels_stand_side_by_side_under_one_scale(tmp_path):
+    rows = np.concatenate([np.zeros((10, 1, 4)), np.ones((10, 1, 4))])
+    panels_picture(tmp_path / "two.png", {"up": rows, "down": rows[::-1]}, limits=(0.0, 1.0))
+    panels_picture(tmp_path / "one.png", {"up": rows}, limits=(0.0, 1.0))
+    one, two = seen(tmp_path / "one.png"), seen(tmp_path / "two.png")
+    height, width = two.shape
+    assert width == pytest.approx(2 * one.shape[1], abs=1)
+    for place, wanted in ((width // 4, (0, 1)), (3 * width // 4, (1, 0))):
+        assert (two[height // 3, place], two[5 * height // 6, place]) == wanted
+    points = np.tile(np.array([[1.0, 1.0], [-1.0, -1.0]]), (50, 1)).reshape(100, 1, 2)
+    for name, other in (("alike", 0.5 * points), ("wide", points)):
+        panels_picture(tmp_path / f"{name}.png", {"near": 0.5 * points, "other": other})
+    alike, wide = (seen(tmp_path / f"{name}.png") for name in ("alike", "wide"))
+    left = np.s_[:, : alike.shape[1] // 2]
+    assert (alike[left] != wide[left]).any(), "a farther panel makes room in all"
+    with pytest.raises(ValueError, match="no panel"):
+        panels_picture(tmp_path / "x.png", {})
 
 
 def test_wrong_shapes_are_refused(tmp_path):
