@@ -73,7 +73,11 @@ def plan(config: Config) -> Plan:
         build("objective", config["objective"]),
         build("optimizer", config["optimizer"]),
         build("ema", config["ema"]),
-        {name: build("evaluation", spec) for name, spec in sorted(config["evaluation"].items())},
+        {
+            name: build("evaluation", spec)
+            for name, spec in sorted(config["evaluation"].items())
+            if spec is not None
+        },
     )
 
 

@@ -11,10 +11,8 @@ step for one more, so that
 while the ball moves on in both. D4RL has one stream; here there are many, of equal length, so that they are
 simulated side by side. Stream s depends on the seed, the split and the number of streams.
 
-Windows start at every row of a stream and cross changes of the goal. A token is `stack` rows, `stride` steps
-apart: token i holds rows (i stack + j) stride, j = 0 ... stack - 1, of the window. With stride 1 and stack 10
-this is the token of Diffusion Forcing (arXiv 2407.01392). Positions are `Maze.normalise`d, velocities divided
-by 5, the speed at which each coordinate is cut, and actions are as they are.
+Windows start at every row of a stream and cross changes of the goal. Token i holds rows (i stack + j) stride,
+j = 0 ... stack - 1, of the window; `environments.tokens` says how.
 """
 
 from __future__ import annotations
@@ -33,13 +31,11 @@ from diffusion_jax.data.windows import Windows
 from diffusion_jax.environments import mazes
 from diffusion_jax.environments.controllers import waypoint
 from diffusion_jax.environments.mazes import Maze
-from diffusion_jax.environments.point_mass import TOP_SPEED, reward, step
+from diffusion_jax.environments.point_mass import reward, step
+from diffusion_jax.environments.tokens import Tokens
 from diffusion_jax.types import Array, Key
 
 EXAMPLES = {"maze2d": {"steps": 400, "streams": 4, "tokens": 3, "stack": 2, "stride": 4}}
-
-FIELDS = {"position": slice(0, 2), "velocity": slice(2, 4), "action": slice(4, 6)}
-"""What a token may hold, and the columns of a stored row."""
 
 _TEST_SHARE = 10  # one test stream for so many of the training split
 
@@ -82,12 +78,9 @@ def maze2d(
         raise ValueError(f"{steps} steps cannot be shared by {streams} streams equally")
     if not noise >= 0.0:
         raise ValueError(f"noise is a standard deviation, at least 0, got {noise}")
-    fields = tuple(fields)
-    unknown = sorted(set(fields) - set(FIELDS))
-    if unknown or not fields or len(set(fields)) != len(fields):
-        raise ValueError(f"fields must be different ones of {', '.join(FIELDS)}, got {fields}")
     tokens, stack = integer("tokens", tokens, 1), integer("stack", stack, 1)
-    window = tokens * stack * integer("stride", stride, 1)
+    code = Tokens(world, stack, integer("stride", stride, 1), tuple(fields))
+    window = tokens * stack * code.stride
     if window > length:
         raise ValueError(f"windows of {window} rows do not fit into streams of {length}")
 
@@ -118,14 +111,10 @@ def maze2d(
     }
 
     def encode(examples: Examples, draw: Draw, training: bool) -> Examples:
-        rows = examples["x"]
-        scaled = {"position": world.normalise, "velocity": lambda v: v / TOP_SPEED, "action": lambda a: a}
-        parts = [scaled[name](rows[..., FIELDS[name]]) for name in fields]
-        x = np.concatenate(parts, axis=-1).astype(np.float32)
-        return {"x": x.reshape(len(x), tokens, stack * x.shape[-1])}
+        return {"x": code.encode(examples["x"])}
 
     info = Info(
-        shape=(tokens, 2 * stack * len(fields)),
+        shape=(tokens, code.features),
         kind="continuous",
         levels=None,
         unit=None,
@@ -136,6 +125,7 @@ def maze2d(
             f"Maze2D {world.name}, regenerated as D4RL made it: {steps} steps of a waypoint controller with "
             f"action noise {noise:g}; a token is {stack} rows, {stride} steps apart, of {', '.join(fields)}."
         ),
+        codec=code,
     )
     return Dataset(info, windows, encode, folder)
 

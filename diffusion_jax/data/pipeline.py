@@ -55,6 +55,7 @@ class Info(NamedTuple):
     splits:      examples in each split
     description: a sentence or two, with the source
     dequantised: whether x holds noise u beside the grey value
+    codec:       what turns x into the units of an environment and back, or None
     """
 
     shape: tuple[int, ...]
@@ -66,6 +67,7 @@ class Info(NamedTuple):
     splits: dict[str, int]
     description: str
     dequantised: bool = False
+    codec: Any = None
 
 
 class Source(Protocol):
