@@ -7,8 +7,9 @@
 Without arguments: every workload (see `workloads`), and every config's debug and small variants. Each is
 measured in a process of its own and without the cache of compiled programs. What is printed, as Markdown:
 
-    workloads   seconds to compile; steps (of training) or evaluations of the network, and images or points, a
-                second, from the median run; MiB of the program's arrays on each device, and of the peak
+    workloads   seconds to compile; steps (of training) or evaluations of the network, and images, points or
+                tokens, a second, from the median run; MiB of the program's arrays on each device, and of the
+                peak
     configs     trained for a few calls and sampled: seconds to compile (and initialise) training and
                 sampling, training steps and samples a second after that, the peak
 

@@ -66,9 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "--workload", action="append", choices=workloads.WORKLOADS, help="default: all of them"
-    )
+    parser.add_argument("--workload", action="append", choices=TWINS, help="default: all of them")
     parser.add_argument("--rounds", type=int, default=15, help="turns of each (default: 15)")
     parser.add_argument("--devices", type=int, help="into how many the CPU is divided; default: its cores")
     parser.add_argument("--tiny", action="store_true", help="networks that say nothing, to try the command")
@@ -81,10 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = workloads.TINY if options.tiny else workloads.FULL
     try:
         other = _other()
-        found = {
-            name: compare(name, size, options.rounds, other)
-            for name in options.workload or workloads.WORKLOADS
-        }
+        found = {name: compare(name, size, options.rounds, other) for name in options.workload or TWINS}
     except (ImportError, ValueError) as error:
         sys.exit(f"error: {error}")
     said = f"jax {jax.__version__}, torch {other.torch.__version__} on {other.device}"

@@ -4,9 +4,12 @@
     unet_denoiser   one evaluation of its denoiser
     unet_heun       18 steps of Heun's method, 35 evaluations, as one compiled program
     mlp_steps       500 training steps of a perceptron on 256 points of the plane, scanned on the device
+    rollout_cached  256 tokens, one after the other in 2 steps each, by a causal transformer that keeps its
+                    keys and values; 2 sequences at once
+    rollout_window  the same where it is shown the whole sequence again at every step
 
-Images are spread over all devices; the perceptron uses one. Parameters are random, the last layers' too, so
-that outputs say something.
+Images are spread over all devices; perceptron and transformer use one. Parameters are random, the last
+layers' too, so that outputs say something.
 """
 
 from __future__ import annotations
@@ -22,16 +25,20 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from diffusion_jax.build import build
 from diffusion_jax.sampling.loop import sample
+from diffusion_jax.sampling.memories import window
+from diffusion_jax.sampling.rollout import rollout
+from diffusion_jax.sampling.schedules import full_sequence, levels_of
 from diffusion_jax.training import sharding
 from diffusion_jax.training import state as states
 from diffusion_jax.training.step import make_step
-from diffusion_jax.types import Array, Key, Objective, PyTree, Variables
+from diffusion_jax.types import Array, Key, Memory, Objective, PyTree, Variables
 
 SIGMA_MAX = 80.0
 PROCESS = {"name": "edm", "sigma_max": SIGMA_MAX}
 LEVEL = 0.01  # at which the denoiser is evaluated
 LEARNING_RATE = 1e-3
 DROPOUT = 0.13
+_SEQUENCES, _FEATURES = 2, 8  # of a roll-out
 
 
 class Size(NamedTuple):
@@ -41,6 +48,8 @@ class Size(NamedTuple):
     side, batch:   of the images
     heun:          steps of the sampler
     points, steps: a batch of the perceptron, and its training steps in one run
+    transformer:   arguments of the network
+    tokens, falls: of a roll-out, and the steps of the sampler for each
     """
 
     unet: Mapping[str, Any]
@@ -50,6 +59,9 @@ class Size(NamedTuple):
     mlp: Mapping[str, Any]
     points: int
     steps: int
+    transformer: Mapping[str, Any]
+    tokens: int
+    falls: int
 
 
 FULL = Size(
@@ -60,6 +72,9 @@ FULL = Size(
     mlp={"width": 128, "depth": 3},
     points=256,
     steps=500,
+    transformer={"width": 64, "depth": 3, "heads": 4},
+    tokens=256,
+    falls=2,
 )
 TINY = Size(
     unet={"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": [4]},
@@ -69,6 +84,9 @@ TINY = Size(
     mlp={"width": 16, "depth": 2},
     points=8,
     steps=3,
+    transformer={"width": 8, "depth": 1, "heads": 2},
+    tokens=3,
+    falls=2,
 )
 
 
@@ -81,14 +99,15 @@ class Model(NamedTuple):
 
     def denoiser(self) -> Callable[[Variables, Array, Array], Array]:
         """(variables, x_t, t) -> x0_hat."""
-        return lambda variables, x, t: self._bound(variables).denoiser(x, t)
+        return lambda variables, x, t: self.bound(variables).denoiser(x, t)
 
     def sampler(self, steps: int) -> Callable[[Variables, Key, Array], Array]:
         """(variables, key, x_1) -> x_0 by Heun's method."""
         heun, grid = build("sampler", "heun", process=_process()), _grid(steps)
-        return lambda variables, key, x: sample(key, self._bound(variables).denoiser, heun, x, grid)
+        return lambda variables, key, x: sample(key, self.bound(variables).denoiser, heun, x, grid)
 
-    def _bound(self, variables: Variables) -> Any:
+    def bound(self, variables: Variables) -> Any:
+        """What the objective gives for these variables."""
         return self.objective.bind(variables, jax.random.key(0), {})
 
 
@@ -96,7 +115,7 @@ class Work(NamedTuple):
     """Something compiled.
 
     run:             does it once, and waits for the result
-    steps, samples:  training steps (or evaluations of the network), and images or points, in one run
+    steps, samples:  training steps (or evaluations of the network), and images, points or tokens, in one run
     compile_seconds: what tracing and compiling took
     buffers:         bytes of the program's inputs, outputs and temporary arrays, on one device
     """
@@ -147,12 +166,37 @@ def unet_heun(size: Size) -> Work:
     return _work(jax.jit(model.sampler(size.heun)), inputs, 2 * size.heun - 1, size.batch)
 
 
+def rollout_cached(size: Size) -> Work:
+    return _rollout(size, lambda bound: bound.memory)
+
+
+def rollout_window(size: Size) -> Work:
+    shape = (size.tokens, _FEATURES)
+    return _rollout(size, lambda bound: window(lambda given: bound.denoiser, bound.process, shape))
+
+
 WORKLOADS: dict[str, Callable[[Size], Work]] = {
     "unet_step": unet_step,
     "unet_denoiser": unet_denoiser,
     "unet_heun": unet_heun,
     "mlp_steps": mlp_steps,
+    "rollout_cached": rollout_cached,
+    "rollout_window": rollout_window,
 }
+
+
+def _rollout(size: Size, memory: Callable[[Any], Memory]) -> Work:
+    network = {"name": "transformer", **size.transformer, "causal": True, "positions": size.tokens}
+    model = _model(network, (_SEQUENCES, size.tokens, _FEATURES))
+    times = levels_of(_grid(size.falls), full_sequence(size.falls, 1))
+
+    def run(variables: Variables, key: Key) -> Array:
+        bound, start = model.bound(variables), jnp.zeros((_SEQUENCES, 0, _FEATURES))
+        sampler = build("sampler", "ddim", process=bound.process)
+        return rollout(key, memory(bound), sampler, start, times, size.tokens, process=bound.process)
+
+    inputs = jax.tree.map(jnp.asarray, model.variables), jax.random.key(0)
+    return _work(jax.jit(run), inputs, size.tokens * size.falls, _SEQUENCES * size.tokens)
 
 
 def _process() -> Any:
