@@ -252,6 +252,48 @@ def fan_picture(
     _save(figure, path)
 
 
+def plans_picture(
+    path: str | os.PathLike[str],
+    walls: Any,
+    panels: Any,
+    levels: Any,
+    goals: Any,
+    *,
+    titles: Sequence[str] = (),
+) -> None:
+    """Draw ways through a maze, a column for each moment and a row for each way, coloured by level.
+
+    Args:
+        path: of the PNG file.
+        walls: bool [H, W], a cell the unit square around its indices.
+        panels: [N, K, n, 2], N ways at K moments, (row, column) in cells.
+        levels: [K, n], of each point at each moment: 1 (noise) is yellow, 0 (clean) is violet.
+        goals: [N, 2], marked by a cross.
+        titles: of the moments.
+
+    Raises ValueError where the shapes do not fit.
+    """
+    walls, panels, levels, goals = (np.asarray(one) for one in (walls, panels, levels, goals))
+    if panels.ndim != 4 or levels.shape != panels.shape[1:3] or goals.shape != (len(panels), 2):
+        raise ValueError(
+            f"plans are drawn of panels [N, K, n, 2], levels [K, n] and goals [N, 2]; got {panels.shape}, "
+            f"{levels.shape} and {goals.shape}"
+        )
+    count, moments = panels.shape[:2]
+    height, width = walls.shape
+    figure, axes = _canvas(count, moments, _PANEL * moments, _PANEL * (count * height / width + 0.15))
+    for row, way in enumerate(panels):
+        for k, axis in enumerate(axes[row]):
+            axis.imshow(walls, cmap="gray_r", vmin=0, vmax=3, interpolation="nearest")
+            axis.plot(*way[k].T[::-1], color="0.7", linewidth=0.6)
+            axis.scatter(*way[k].T[::-1], s=9, c=levels[k], cmap="viridis", vmin=0, vmax=1, zorder=2)
+            axis.plot(*goals[row][::-1], marker="x", color="tab:red", markersize=6)
+            axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+            if row == 0 and titles:
+                axis.set_title(titles[k], fontsize=8)
+    _save(figure, path)
+
+
 def _checked(x: Any, rank: int) -> np.ndarray:
     x = np.asarray(x, np.float32)
     if x.ndim < rank or 0 in x.shape:
