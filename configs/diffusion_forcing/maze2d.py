@@ -24,31 +24,38 @@ from ml_collections import ConfigDict
 from configs.variants import chosen
 
 _STEPS = {"u": 2000, "medium": 3000, "large": 3000}
-_FAR = {"u": 1.0, "medium": 1.0, "large": 0.4}
 
 _PLANS = {
     "name": "maze_planning",
     "sampler": "ddim",
-    "grid": {"name": "linear_grid", "steps": 40},
-    "lag": 2.0,
+    "grid": {"name": "linear_grid", "steps": 20},
+    "lag": 0.0,
     "replan": 50,
+    "far": 4.0,
     "near": 10.0,
     "within": 1.0,
     "stay": 60,
+    "samples": 0,
     "episodes": 100,
 }
-_MONTE_CARLO = {**_PLANS, "samples": 2, "far": 2.0, "near": 20.0}
+_LONG = {"grid": {"name": "linear_grid", "steps": 40}, "lag": 2.0}
+_ENERGY = {"u": {"far": 4.0}, "medium": {"far": 2.0}, "large": {"far": 0.4, **_LONG}}
+_MONTE_CARLO = {
+    "u": {"samples": 2, "far": 12.0, "near": 20.0},
+    "medium": {"samples": 2, "far": 10.0, "near": 15.0},
+    "large": {"samples": 2, "far": 2.0, "near": 20.0, **_LONG},
+}
 
 
 def _evaluation(maze: str) -> dict[str, object]:
-    plans = {**_PLANS, "far": _FAR[maze]}
+    plans, average = {**_PLANS, **_ENERGY[maze]}, {**_PLANS, **_MONTE_CARLO[maze]}
     return {
         "single": plans,
         "single_hold": {**plans, "hold": True},
         "multi": {**plans, "multi": True},
         "multi_hold": {**plans, "multi": True, "hold": True},
-        "mcg": _MONTE_CARLO,
-        "mcg_multi": {**_MONTE_CARLO, "multi": True},
+        "mcg": average,
+        "mcg_multi": {**average, "multi": True},
     }
 
 
@@ -65,8 +72,8 @@ def _maze(name: str, tokens: int) -> dict[str, object]:
 
 def _actions(name: str, tokens: int) -> dict[str, object]:
     fields = ["position", "velocity", "action"]
-    shared = {"far": _FAR[name], "name": "diffused_actions", "replan": 10}
-    plans = {**_PLANS, **shared, "grid": {"name": "linear_grid", "steps": 20}}
+    own = {"name": "diffused_actions", "replan": 10}
+    plans = {**_PLANS, **_ENERGY[name], **own, "grid": {"name": "linear_grid", "steps": 20}, "lag": 0.0}
     return {
         **_maze(name, tokens),
         "data.stack": 10,
@@ -92,7 +99,7 @@ VARIANTS = {
         "optimizer.decay_steps": 4,
         "optimizer.warmup": 1,
         "evaluation": {
-            "single": {**_PLANS, "grid": {"name": "linear_grid", "steps": 2}, "lag": 1.0, "episodes": 2}
+            "single": {**_PLANS, "grid": {"name": "linear_grid", "steps": 2}, "lag": 1.0, "episodes": 2},
         },
     },
     "medium": _maze("medium", 20),
