@@ -63,7 +63,9 @@ def window(
     length = shape[0]
 
     def init(count: int) -> Window:
-        x = process.prior((count, *shape)).sample(jax.random.key(seed))
+        # The same for all samples: none of them depends on its place in the batch.
+        noise = process.prior((1, *shape)).sample(jax.random.key(seed))
+        x = jnp.broadcast_to(noise, (count, *shape))
         given = None if condition is None else jnp.zeros((count, length, *condition), x.dtype)
         return Window(x, jnp.ones((count, length), x.dtype), given, jnp.zeros((count,), jnp.int32))
 

@@ -190,8 +190,9 @@ def test_the_sequence_fills_the_window_and_then_slides():
     )
     np.testing.assert_array_equal(seen[2][0][:3], [1, 2, 3])
     np.testing.assert_array_equal(seen[4][0], [2, 3, 4, 5])
-    noise = np.asarray(memory.init(1000).x)
-    np.testing.assert_allclose([noise.mean(), noise.std()], [0, 1], atol=4 / np.sqrt(noise.size))
+    noise = np.asarray(window(lambda given: denoiser, PROCESS, (4000, 1)).init(2).x)
+    np.testing.assert_array_equal(noise[0], noise[1])
+    np.testing.assert_allclose([noise.mean(), noise.std()], [0, 1], atol=4 / np.sqrt(4000))
 
 
 def test_conditions_are_cut_into_windows(key):
@@ -237,6 +238,21 @@ def test_nothing_is_known_at_first(key):
         draw=lambda key, x: recorded,
     )
     np.testing.assert_allclose(x, sample(key, denoiser, ddim(PROCESS), recorded, times), rtol=1e-6)
+
+
+def test_a_seed_for_each_sample(key):
+    """Sample i depends on its own key alone, fresh noise of its history included."""
+    memory = window(lambda given: lambda x, t: 0.5 * (x + x[:, ::-1]), PROCESS, (2, 1))
+    times = levels_of(linear_grid(2), full_sequence(2, 1))
+
+    @jax.jit
+    def run(keys):
+        start = jnp.zeros((3, 0, 1))
+        return rollout(keys, memory, ddim(PROCESS), start, times, 3, process=PROCESS, stabilise=0.3)
+
+    keys = jax.random.split(key, 3)
+    np.testing.assert_allclose(run(keys[::-1])[::-1], run(keys), rtol=1e-6)
+    assert np.unique(run(keys)).size == 9
 
 
 def test_bad_input_is_named(causal, key):
