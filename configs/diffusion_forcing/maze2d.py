@@ -9,8 +9,11 @@ the simulator, with the same starts for every row of the table. Mazes are varian
 
     medium, large   the other mazes, with longer plans
     full_sequence   one level for all tokens of a sample, as in Diffuser
-    actions         a token is ten steps of positions, velocities and actions, the paper's; the diffused
+    actions_u, actions_medium, actions_large
+                    a token is ten steps of positions, velocities and actions, the paper's; the diffused
                     actions are executed as they are
+    mujoco_u, mujoco_medium, mujoco_large
+                    the same runs as without, executed in MuJoCo (`pip install '.[mazes]'`)
 
 Guidance was chosen with the training of seed 0 on other starts than those reported
 (`--config.evaluation.single.seed=1`), and for Monte Carlo Guidance and the energy alone separately: the
@@ -57,6 +60,10 @@ def _evaluation(maze: str) -> dict[str, object]:
         "mcg": average,
         "mcg_multi": {**average, "multi": True},
     }
+
+
+def _mujoco(maze: str) -> dict[str, object]:
+    return {"evaluation": {"mujoco": {**_PLANS, **_ENERGY[maze], "mujoco": True}}}
 
 
 def _maze(name: str, tokens: int) -> dict[str, object]:
@@ -115,6 +122,9 @@ VARIANTS = {
         "evaluation.mcg": None,
         "evaluation.mcg_multi": None,
     },
+    "mujoco_u": _mujoco("u"),
+    "mujoco_medium": {**_maze("medium", 20), **_mujoco("medium")},
+    "mujoco_large": {**_maze("large", 30), **_mujoco("large")},
     "actions_u": _actions("u", 24),
     "actions_medium": _actions("medium", 40),
     "actions_large": _actions("large", 60),
