@@ -54,7 +54,7 @@ def digits(
 def _splits() -> dict[str, Examples]:
     from sklearn.datasets import load_digits
 
-    images, labels = load_digits(return_X_y=True)
+    images, labels = (np.asarray(part) for part in load_digits(return_X_y=True))
     test = np.zeros(len(labels), bool)
     for label in range(CLASSES):
         members = np.flatnonzero(labels == label)
