@@ -48,6 +48,8 @@ class Row(NamedTuple):
     note:   what a reader must know
     se:     the metric that is the standard error; by default the metric's name with "_se"
     per:    what the value, its error and the limit's are divided by, such as the pixels of an image
+    shared: whether all of several runs were measured on the same cases, such as the starts of episodes: then
+            the error over these, which their spread does not hold, is added to it
     """
 
     label: str
@@ -60,6 +62,7 @@ class Row(NamedTuple):
     note: str = ""
     se: str | None = None
     per: float = 1.0
+    shared: bool = False
 
 
 class Table(NamedTuple):
@@ -168,7 +171,9 @@ def _line(row: Row, runs: Mapping[str, Run], stored: Mapping[str, Record | None]
         state = "needs data" if any(runs[run].needs_data for run in _runs(row)) else "not run"
         return [row.label, paper, state, _limit(row, stored), row.unit, "", "", row.note]
     notes = [row.note] if row.note else []
-    value, error = _mean([_value(record, row.metric, row.se, row.per) for record in found.values()])
+    value, error = _mean(
+        [_value(record, row.metric, row.se, row.per) for record in found.values()], row.shared
+    )
     if len(found) < len(_runs(row)):
         notes.append(f"**{len(found)} of {len(_runs(row))} trainings**")
     if not all(records.same_run(record["config"], config_of(runs[run])) for run, record in found.items()):
@@ -189,14 +194,18 @@ def _line(row: Row, runs: Mapping[str, Run], stored: Mapping[str, Record | None]
     ]
 
 
-def _mean(found: list[tuple[float | None, float | None]]) -> tuple[float | None, float | None]:
-    """The mean over runs and its standard error; of one run, the run's own."""
+def _mean(found: list[tuple[float | None, float | None]], shared: bool) -> tuple[float | None, float | None]:
+    """The mean over runs and its standard error (`Row.shared`); of one run, the run's own."""
     if len(found) == 1:
         return found[0]
     values = [value for value, _ in found if value is not None]
     if len(values) < 2:
         return (values[0] if values else None), None
-    return statistics.mean(values), statistics.stdev(values) / math.sqrt(len(values))
+    variance = statistics.variance(values) / len(values)
+    own = [error**2 for _, error in found if error is not None]
+    if shared and own:
+        variance += statistics.mean(own)
+    return statistics.mean(values), math.sqrt(variance)
 
 
 def _limit(row: Row, stored: Mapping[str, Record | None]) -> str:

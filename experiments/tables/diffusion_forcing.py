@@ -95,6 +95,7 @@ def _planning(maze: str) -> tuple[Row, ...]:
                         unit,
                         paper=paper[_MAZES.index(maze)] if given and paper else None,
                         note=_UNITS if given else "",
+                        shared=True,
                     )
                 )
     rows += [
@@ -107,7 +108,7 @@ def _planning(maze: str) -> tuple[Row, ...]:
         for measure, unit in _MEASURES.items()
     ]
     rows.append(
-        Row(f"Maze2D {maze}: plans a second, 50 at once", own, "single/plans_per_second", "plans/s", se="")
+        Row(f"Maze2D {maze}: plans a second, 50 at once", own[0], "single/plans_per_second", "plans/s")
     )
     return tuple(rows)
 

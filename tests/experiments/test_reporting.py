@@ -28,6 +28,7 @@ TABLE = Table(
         Row("sixth", "plain", "bound/spread", "nats", se="bound/bits_se"),
         Row("both", ("plain", "other"), "bound/bits", "bits"),
         Row("half", ("plain", "absent"), "bound/bits", "bits"),
+        Row("same", ("plain", "other"), "bound/spread", "nats", se="bound/error", shared=True),
         Row("seventh", "plain", "bound/bits", "bits/pixel", limit=("plain", "bound/bits"), per=10),
     ),
 )
@@ -38,8 +39,12 @@ def paper(monkeypatch, tmp_path):
     """The folder of the records of a paper with two of them."""
     monkeypatch.setattr(reporting, "papers", lambda: ["fake"])
     monkeypatch.setitem(sys.modules, "experiments.tables.fake", types.SimpleNamespace(TABLE=TABLE))
-    write(tmp_path, "plain", {"bound/bits": -2.37518, "bound/bits_se": 0.00312, "bound/spread": 1.5})
-    write(tmp_path, "other", {"bound/bits": -0.5}, seed=1)
+    write(
+        tmp_path,
+        "plain",
+        {"bound/bits": -2.37518, "bound/bits_se": 0.00312, "bound/spread": 1.5, "bound/error": 4.0},
+    )
+    write(tmp_path, "other", {"bound/bits": -0.5, "bound/spread": 7.5, "bound/error": 4.0}, seed=1)
     return tmp_path
 
 
@@ -79,6 +84,7 @@ def test_trainings_with_several_seeds_are_one_row(paper):
     assert found["both"]["ours"] == "-1.44 ± 0.94"
     assert found["both"]["time"] == "4 min 20 s"
     assert "1 of 2 trainings" in found["half"]["note"]
+    assert found["same"]["ours"] == "4.5 ± 5.0"  # 3 from their spread, 4 from the cases that they share
     assert "first" in cells(paper, "plain")
     assert "both" in cells(paper, "other")
 
@@ -118,7 +124,7 @@ def test_a_record_of_another_config_is_stale(paper):
 
 
 def test_only_chooses_runs_by_pattern(paper):
-    assert list(cells(paper, "o*")) == ["second", "both"]
+    assert list(cells(paper, "o*")) == ["second", "both", "same"]
     with pytest.raises(ValueError, match=r"no run matches 'x\*'; there are: plain, other, absent, fetched"):
         reporting.render("fake", "x*", paper)
 
