@@ -8,7 +8,7 @@ an energy that draws them to the goal. Five to fifteen minutes of training on on
 the simulator, with the same starts for every row of the table. Mazes are variants, and so are:
 
     medium, large   the other mazes, with longer plans
-    full_sequence   one level for all tokens of a sample, as in Diffuser
+    full_sequence   one level for all tokens of a sample but the first, known in half of them, as in Diffuser
     actions_u, actions_medium, actions_large
                     a token is ten steps of positions, velocities and actions, the paper's; the diffused
                     actions are executed as they are

@@ -47,7 +47,7 @@ def composer(
         shape: (T, ...).
         sampler: what draws; a factory is given the bound's process, and its variance where it takes one.
         grid: levels from 1 to 0, an array or process -> array.
-        chunk: tokens of a plan.
+        chunk: tokens of a plan. memory: tokens before it that it is shown.
 
     Raises ValueError unless both numbers are positive.
     """

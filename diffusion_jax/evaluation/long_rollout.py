@@ -64,6 +64,8 @@ def roller(
         stabilise, fresh: as of `rollout`.
         even: shows the history at the level of the noisiest new token, freshly noised. Then start must fill
             the window: T - n tokens or more.
+
+    What is returned raises as `rollout`, and ValueError for a start that does not fill the window.
     """
 
     def draw(key: Key, start: Array, length: int) -> Array:

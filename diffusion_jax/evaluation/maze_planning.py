@@ -46,8 +46,8 @@ _BATCHES = 2
 class Follow(NamedTuple):
     """How a plan is executed.
 
-    past: whether the newest row that is known is the present (else the one before it: its action is known)
-    act:  (decoded future rows, step since the plan, states [B, 4], states at the plan, goals) -> actions
+    present: whether the newest row that is known is the present (else the one before it: its action is known)
+    act:     (decoded future rows, step since the plan, states [B, 4], states at the plan, goals) -> actions
     """
 
     present: bool

@@ -1,10 +1,11 @@
 r"""Plans through a maze: tokens of positions, denoised under an energy that draws them to a goal.
 
 The tokens that are known stand at level 0, the others walk a pyramid of levels (lag 0: together). The energy
-of a plan is the sum over its future rows of weight |position - goal|: the goal is wanted early, and kept. The
-weight of a ball further than `within` from its goal is `far`, on all rows. Nearer it is `near`, on the rows
-of the next `stay` steps: the data never stay anywhere, and only a strong pull on few rows makes a plan that
-does. Estimates are clipped to the maze, [-1, 1], so that a strong pull stays stable.
+of a plan is the sum over its future tokens of weight |position - goal|, in each the mean over its rows: the
+goal is wanted early, and kept. The weight of a ball further than `within` from its goal is `far`, on all
+rows. Nearer it is `near`, on the rows of the next `stay` steps: the data never stay anywhere, and only a
+strong pull on few rows makes a plan that does. Estimates are clipped to the maze, [-1, 1], so that a strong
+pull stays stable.
 
 Diffusion Forcing (arXiv 2407.01392), section 4.3: there the energy has one weight. With `samples` above 0 it
 is averaged over so many re-noised futures, Monte Carlo Guidance (`sampling.transforms.monte_carlo`).
@@ -35,7 +36,7 @@ _SMOOTH = 1e-4
 class Guidance:
     """How a plan is drawn to its goal; see the head of the module.
 
-    far, near: weights of the energy, at least 0, in 1 / (cell a row)
+    far, near: weights of the energy, at least 0, in 1 / (cell a token)
     within:    distance to the goal below which `near` holds, in cells
     stay:      steps of the plan that `near` holds for
     samples:   futures of Monte Carlo Guidance; 0 for the energy of the estimate alone

@@ -96,8 +96,8 @@ def history(
     """D_empty + sum_i w_i (D(H_i, k_i) - D_empty) for the tokens that follow a history.
 
     One evaluation for each term and, unless the weights add up to 1, one for D_empty; all at once (by
-    `jax.vmap`, so that conditions [B] which the denoiser has closed over fit). The noise is the same in all
-    of them and new at every level of the other tokens.
+    `jax.vmap`, so that conditions [B] which the denoiser has closed over fit). The noise of a token is of the
+    level that it is shown at, so that terms which show it alike agree, and new at every level of the others.
 
     Args:
         process: a Gaussian process.
