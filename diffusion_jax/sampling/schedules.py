@@ -151,13 +151,13 @@ def with_known(matrix: np.ndarray, known: Any) -> np.ndarray:
 def levels_of(grid: Any, matrix: np.ndarray) -> Array:
     """The levels of a matrix: grid [S + 1] and int [M, T] give [M, 1, T], as `sample` takes them.
 
-    Raises ValueError where the grid is not one level longer than the matrix has steps.
+    Raises as `custom`, and ValueError where the grid is not one level longer than the matrix has steps.
     """
-    grid = jnp.asarray(grid)
-    if grid.shape != (matrix[-1].max() + 1,):
+    steps, grid = int(np.max(matrix, initial=1)), jnp.asarray(grid)
+    matrix = custom(matrix, steps)
+    if grid.shape != (steps + 1,):
         raise ValueError(
-            f"a matrix of {matrix[-1].max()} steps needs a grid of {matrix[-1].max() + 1} levels, "
-            f"got shape {grid.shape}"
+            f"a matrix of {steps} steps needs a grid of {steps + 1} levels, got shape {grid.shape}"
         )
     return grid[matrix][:, None, :]
 

@@ -108,6 +108,10 @@ def test_what_is_no_schedule_is_refused():
         keyframes(2, 3, 2, first=2)
     with pytest.raises(ValueError, match="grid of 4 levels, got shape"):
         levels_of(jnp.linspace(1, 0, 3), pyramid(3, 4, 1))
+    with pytest.raises(ValueError, match="never falls; token 0 does after row 0"):
+        levels_of(linear_grid(2), np.array([[1, 0], [0, 1], [2, 2]]))
+    with pytest.raises(ValueError, match="ends clean, at 2; token 1 ends at 1"):
+        levels_of(linear_grid(2), np.array([[0, 0], [2, 1]]))
     with pytest.raises(ValueError, match="4 columns, but 1 of 3"):
         with_known(pyramid(3, 4, 1), [True, False, True])
     with pytest.raises(TypeError, match="known must be bool"):
