@@ -47,11 +47,10 @@ def macrodata(
     growth = 100 * np.diff(np.log(table[list(GROWTH)].to_numpy()), axis=0)
     values = np.concatenate([growth, np.diff(table[list(CHANGE)].to_numpy(), axis=0)], axis=1)
     values = values[: _kept(len(values), drop)]
-    train, starts = rolling(len(values), test, stride, context, horizon)
-    return forecasts(
+    return _dataset(
         values,
-        train=train,
-        starts=starts,
+        test,
+        stride,
         context=context,
         horizon=horizon,
         lags=lags,
@@ -74,11 +73,10 @@ def sunspots(
     """
     values = np.sqrt(_table("sunspots")[["SUNACTIVITY"]].to_numpy())
     values = values[: _kept(len(values), drop)]
-    train, starts = rolling(len(values), test, stride, context, horizon)
-    return forecasts(
+    return _dataset(
         values,
-        train=train,
-        starts=starts,
+        test,
+        stride,
         context=context,
         horizon=horizon,
         lags=lags,
@@ -104,18 +102,25 @@ def co2(
     ppm = _table("co2")[["co2"]].interpolate().to_numpy()
     ppm = ppm[: _kept(len(ppm), drop)]
     values = ppm[YEAR:] - ppm[:-YEAR]
-    train, starts = rolling(len(values), test, stride, context, horizon)
-    return forecasts(
+    return _dataset(
         values,
+        test,
+        stride,
         offset=ppm[:-YEAR],
-        train=train,
-        starts=starts,
         context=context,
         horizon=horizon,
         lags=lags,
         periods=(365.25 / 7, 365.25 / 14),
         description="Weekly CO2 at Mauna Loa, ppm, 1958-2001 (Keeling and Whorf 2004, by statsmodels).",
     )
+
+
+def _dataset(
+    values: np.ndarray, test: int, stride: int, context: int, horizon: int, **given: Any
+) -> Forecasts:
+    """The series, whose last `test` steps are forecast in rolling windows; given: as of `forecasts`."""
+    train, starts = rolling(len(values), test, stride, context, horizon)
+    return forecasts(values, train=train, starts=starts, context=context, horizon=horizon, **given)
 
 
 def _table(name: str) -> Any:
