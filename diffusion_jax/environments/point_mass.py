@@ -55,7 +55,13 @@ def step(maze: Maze, state: Array, action: Array) -> Array:
         action: [..., 2], clipped to [-1, 1].
 
     Returns the next state [..., 4].
+
+    Raises ValueError for states or actions of another width, or actions that are not one for each state.
     """
+    if state.shape[-1] != 4 or action.shape != (*state.shape[:-1], 2):
+        raise ValueError(
+            f"states are [..., 4] and actions [..., 2], one for each; got {state.shape} and {action.shape}"
+        )
     position = state[..., :2]
     velocity = jnp.clip(state[..., 2:], -TOP_SPEED, TOP_SPEED)
     force = GEAR * jnp.clip(action, -1.0, 1.0) - _DAMPING * velocity

@@ -85,6 +85,12 @@ def test_contacts_only_push():
     assert touches(ROOM, state).tolist() == [True, True, False]
 
 
+def test_actions_and_states_of_another_width_are_refused():
+    for state, action in [((4,), (3,)), ((4,), (1,)), ((5,), (2,)), ((6, 4), (2,))]:
+        with pytest.raises(ValueError, match=r"actions \[\.\.\., 2\], one for each; got"):
+            step(ROOM, jnp.ones(state), jnp.ones(action))
+
+
 def test_reward():
     goal = jnp.array([[1.0, 1.0]])
     states = jnp.array([[1.3, 1.39, 5.0, 0.0], [1.3, 1.41, 0.0, 0.0], [1.0, 1.5, 0.0, 0.0]])
