@@ -148,7 +148,8 @@ class Dataset:
         """One clean pass over a split, in order.
 
         Every batch has `batch_size` rows; the last is padded with zeros, and `mask` `[B, T]` is 1 on real
-        rows. Noise depends on the seed and the example alone; another seed gives another draw of it.
+        rows, or what `encode` says of them. Noise depends on the seed and the example alone; another seed
+        gives another draw of it.
 
         Raises: as `iterator`, when called.
         """
@@ -162,7 +163,7 @@ class Dataset:
             rows = min(batch_size, len(source) - start)
             examples = source.gather(np.arange(start, start + rows))
             batch = self.encode(examples, _draw([(seed, 0, start, rows)]), False)
-            batch["mask"] = np.ones((rows, frames), np.float32)
+            batch = {"mask": np.ones((rows, frames), np.float32), **batch}
             padding = batch_size - rows
             return {
                 key: np.pad(leaf, [(0, padding)] + [(0, 0)] * (leaf.ndim - 1)) for key, leaf in batch.items()

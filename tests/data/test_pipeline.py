@@ -149,6 +149,19 @@ def test_a_pass_with_a_batch_larger_than_the_split():
     assert batch["mask"].sum() == N
 
 
+def test_the_mask_of_the_data_is_kept_and_padded():
+    """Sequences of 1 + i mod 2 tokens, of two."""
+
+    def encode(examples, draw, training):
+        ends = 1 + examples["x"][:, 0, 0] % 2
+        return as_float(examples, draw, training) | {
+            "mask": (np.arange(2) < ends[:, None]).astype(np.float32)
+        }
+
+    (batch,) = numbered(3, encode=encode, shape=(2, 1)).epoch("train", 4)
+    np.testing.assert_array_equal(batch["mask"], [[1, 0], [1, 1], [1, 0], [0, 0]])
+
+
 def test_the_noise_of_a_pass_belongs_to_the_example():
     def passed(batch_size, seed):
         batches = noisy().epoch("train", batch_size, seed)
