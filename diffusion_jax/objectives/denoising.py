@@ -3,7 +3,8 @@ r"""Denoising score matching: a weighted squared error of x0_hat, at levels draw
     loss = sum over the features of a token of  lambda(t) |x0_hat(x_t, t) - x0|^2,   t ~ levels,
 
 EDM (arXiv 2206.00364), eq. 2 and table 1; lambda is a choice of `weights`, the law one of `levels`. With
-`levels = per_token(...)` it is Diffusion Forcing's loss (arXiv 2407.01392). A token at t = 0 carries none.
+`levels = per_token(...)` it is Diffusion Forcing's loss (arXiv 2407.01392). Tokens at t = 0 carry none, nor
+do those of mask 0.
 
 With `uncertainty`, EDM2's (arXiv 2312.02696): a linear function u of Fourier features of the noise
 label learns the size of the error, and the loss of a feature is lambda e^-u |x0_hat - x0|^2 + u: at its
@@ -38,6 +39,7 @@ def denoising(
     unlabelled: float = 0.0,
     augmentation: Augmentation | None = None,
     uncertainty: int = 0,
+    missing: bool = False,
 ) -> Objective:
     """Denoising score matching as an objective.
 
@@ -50,6 +52,8 @@ def denoising(
     unlabelled:    the share of training samples whose label is hidden (-1), for classifier-free guidance
     augmentation:  of the data in training; its label becomes batch["augment"]
     uncertainty:   Fourier features of u; 0 for none, EDM2 has 128
+    missing:       tokens of mask 0 are past the end of their sequence: what the network sees of them is pure
+                   noise at level 1, and nothing of the padding
 
     The metric `mse` is the weighted error, without u.
 
@@ -94,6 +98,9 @@ def denoising(
             batch = {**batch, "x": x, "augment": label}
         x0 = batch["x"]
         t = law(level_key, x0.shape[:2]).astype(x0.dtype)
+        mask = jnp.broadcast_to(jnp.asarray(batch.get("mask", 1.0), x0.dtype), x0.shape[:2])
+        if missing:
+            t, x0 = jnp.where(mask > 0, t, 1.0), jnp.where(expand(mask > 0, x0), x0, 0.0)
         noisy = t > 0
         x_t = process.marginal(x0, t).sample(noise_key)
         x0_hat = evaluate(applied(network, variables, batch, dropout_key), at, x_t, t)[0]
@@ -106,7 +113,7 @@ def denoising(
             value = jnp.exp(-u) * error + features * u
         if per_dimension:
             value, error = value / features, error / features
-        carried = jnp.broadcast_to(jnp.asarray(batch.get("mask", 1.0), x0.dtype), x0.shape[:2]) * noisy
+        carried = mask * noisy
         metrics = {"mse": jax.lax.stop_gradient(error)} if uncertainty else {}
         return Loss(jnp.where(noisy, value, 0.0), carried, metrics, variables.state)
 

@@ -87,6 +87,36 @@ def test_clean_tokens_carry_no_loss(key):
     assert (loss.value[~clean] > 0).all()
 
 
+class Sum(nn.Module):
+    """F = the sum over all tokens of what the network sees, and of their noise labels."""
+
+    @nn.compact
+    def __call__(self, x, noise, conditions=None, train=False):
+        self.param("unused", nn.initializers.zeros, ())
+        seen = x.sum(1, keepdims=True) + jnp.broadcast_to(noise, x.shape[:2]).sum(1)[:, None, None]
+        return jnp.broadcast_to(seen, x.shape)
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_sequences_end_where_their_mask_does(missing, key):
+    """What is in the padding changes no loss, where it is missing; the losses there count nothing anyway."""
+    mask = jnp.arange(4)[None] < jnp.array([[4], [2], [3]])
+    x = jax.random.normal(key, (3, 4, 2))
+    one = objective(network=Sum(), levels=per_token(lognormal(edm())), missing=missing)
+    losses = [
+        loss_of(one, {"x": x + far * (1 - mask[..., None]), "mask": mask.astype(jnp.float32)}, key)
+        for far in (0.0, 7.0)
+    ]
+    for loss in losses:
+        np.testing.assert_array_equal(loss.weight, mask)
+    first, second = (np.asarray(loss.value) for loss in losses)
+    np.testing.assert_array_equal(first[0], second[0])
+    assert (first[1:][mask[1:]] == second[1:][mask[1:]]).all() == missing
+    whole = {"x": x, "mask": jnp.ones((3, 4))}
+    plain = loss_of(objective(network=Sum(), levels=per_token(lognormal(edm()))), whole, key)
+    np.testing.assert_array_equal(loss_of(one, whole, key).value, plain.value)
+
+
 @pytest.mark.parametrize("weight", [weights.edm, weights.eps, weights.fused_snr])
 def test_the_loss_beside_clean_tokens_is_zero_there_and_fused_weights_know_of_them(weight, key):
     """Data 0 and F = 0 as the noise: the error of x0 is x_t/alpha, whatever the weight."""
