@@ -67,7 +67,7 @@ def optimal_loss(
             level_key, noise_key = jax.random.split(key)
             t = jnp.broadcast_to(of_process(levels, process)(level_key, shape), shape)
             x_t = process.marginal(x0, t).sample(noise_key)
-            strength = weight(process)(t)
+            strength = jnp.where(t > 0, weight(process)(t), 0.0)  # a clean token carries no loss
             error = token_sum((bound.denoiser(x_t, t) - x0) ** 2)
             least = token_sum((posterior(law, process, x_t, t)[0] - x0) ** 2)
             expected = expected_error(law, process, t)

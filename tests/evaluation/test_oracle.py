@@ -47,6 +47,16 @@ def test_what_is_wrong_adds_its_square():
     assert 0 < metrics["ratio_se"] < 0.01
 
 
+def test_clean_tokens_carry_no_loss():
+    """A third of the tokens at level 0, where the weight is infinite: the mean is over all tokens."""
+    whole = evaluated(EXACT.denoiser)
+    evaluation = optimal_loss(lambda key, shape: jnp.array([[0.0, 0.5, 0.5]]), v, batch_size=400, bins=2)
+    metrics = evaluation(lambda conditions: EXACT, DATA, jax.random.key(0)).metrics
+    assert np.isfinite([metrics[name] for name in ("loss", "optimal", "expected", "ratio")]).all()
+    assert metrics["ratio"] == pytest.approx(1, abs=1e-6)
+    assert 0 < metrics["optimal"] < whole["optimal"] * 2
+
+
 def test_a_law_is_needed():
     evaluation = optimal_loss(per_token(uniform()), v)
     other = autoregression(dims=2, context=2, horizon=2, train=10, test=300)
