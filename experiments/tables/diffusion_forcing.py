@@ -138,15 +138,19 @@ def _forecasts(name: str) -> tuple[Row, ...]:
 
 
 def _rolled(run: str, label: str) -> tuple[Row, ...]:
-    what = {"marginal": "Wasserstein-1 of values", "off": "share of tokens that never occur"}
+    what = {
+        "marginal": "Wasserstein-1 of values",
+        "increment": "Wasserstein-1 of moves",
+        "off": "share of tokens that never occur",
+    }
     return tuple(
         Row(
             f"2,000 tokens from 36, {label}: {text}, {when}",
             run,
             f"rollout/{metric}_{when}",
-            "W1" if metric == "marginal" else "share",
-            limit=("rollout", "rollout/floor_marginal") if metric == "marginal" else 0.0,
-            note="the limit is the data's own two halves" if metric == "marginal" else "",
+            "share" if metric == "off" else "W1",
+            limit=0.0 if metric == "off" else ("rollout", f"rollout/floor_{metric}"),
+            note="" if metric == "off" else "the limit is the data's own two halves",
         )
         for metric, text in what.items()
         for when in ("first", "last")
