@@ -82,8 +82,8 @@ def maze_planning(
         mujoco: executes in MuJoCo (gymnasium-robotics) instead of the simulator.
         seed: of starts and goals.
 
-    Metrics: see the head of the module, and `return_of_expert` and `first_reach_of_expert`, quotients,
-    `plans_per_second` over a batch of episodes (planning and execution, compiled).
+    Metrics: see the head of the module, and `return_of_expert` and `first_reach_of_expert`, quotients
+    (None over 0), `plans_per_second` over a batch of episodes (planning and execution, compiled).
 
     Raises ValueError for counts out of range.
     """
@@ -189,15 +189,17 @@ def _evaluation(
             parts.append(episode(jax.random.fold_in(key, part), starts[own], goals[own]))
             seconds = time.perf_counter() - begin
         visited = np.concatenate(parts, axis=1)
-        metrics = measures(maze, visited, goals)
+        metrics: dict[str, Any] = measures(maze, visited, goals)
         plans = -(-maze.limit // replan) * episodes // _BATCHES
         controllers = {"expert": waypoint(maze), "random": uniform()}
         for name, controller in controllers.items():
             way = compiled(lambda k, s, g, c=controller: controlled(k, maze, c, s, g))(key, starts, goals)
             metrics |= {f"{name}_{one}": v for one, v in measures(maze, np.asarray(way), goals).items()}
         metrics |= {
-            "return_of_expert": metrics["raw"] / metrics["expert_raw"],
-            "first_reach_of_expert": metrics["first_reach"] / metrics["expert_first_reach"],
+            f"{name}_of_expert": metrics[one] / metrics[f"expert_{one}"] if metrics[f"expert_{one}"] else None
+            for name, one in (("return", "raw"), ("first_reach", "first_reach"))
+        }
+        metrics |= {
             "plans_per_second": plans / seconds,
         }
         return Outcome(metrics, _text(metrics))

@@ -132,15 +132,41 @@ def test_episodes_of_a_planner_that_knows_the_goal(key, mujoco):
 
 
 def test_the_hold_stays_at_the_goal(key):
-    """Plans that lead past the goal: held, the ball stays, and its return is that of all steps since."""
-    given = {"episodes": 2, "replan": 20, "far": 0.0, "near": 0.0, "seed": 5}
+    """Plans that lead away from the goal: held, a ball that starts there stays for the whole episode."""
+    given = {"episodes": 8, "replan": 20, "far": 0.0, "near": 0.0, "seed": 5}
     run = {
         hold: maze_planning(ddim, linear_grid(2), hold=hold, **given)(
             lambda conditions: leads_to((1.0, 3.2)), dataset(CODE, 4), key
         ).metrics["raw"]
         for hold in (False, True)
     }
-    assert run[True] >= run[False]
+    starts, goals = starts_and_goals(ROOM, 8, 5, multi=False)
+    there = float((jnp.linalg.norm(starts[:, :2] - goals, axis=1) < 0.5).mean())
+    assert 0 < there < 1
+    assert run[True] == 60 * there
+    assert run[False] < 30 * there
+
+
+def test_an_episode_is_one_program_whatever_its_length(key):
+    """The denoiser is traced as often for six plans as for one, and both halves of the episodes share it."""
+    traced = []
+    for limit in (20, 120):
+        world, calls = maze(ROOM.rows, limit=limit), []
+
+        def bind(conditions, calls=calls):
+            bound = leads_to(ROOM.goal)
+
+            def denoiser(x, t):
+                calls.append(x.shape)
+                return bound.denoiser(x, t)
+
+            return Bound(bound.process, denoiser)
+
+        evaluation = maze_planning(ddim, linear_grid(2), episodes=4, replan=20, far=0.0, near=0.0)
+        evaluation(bind, dataset(Tokens(world, 1, 10, ("position",)), 4), key)
+        assert set(calls) == {(2, 4, 2)}
+        traced.append(len(calls))
+    assert traced[0] == traced[1]
 
 
 def test_actions_are_executed_as_they_are(key):
