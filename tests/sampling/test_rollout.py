@@ -2,13 +2,13 @@
 
 from types import SimpleNamespace
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from diffusion_jax.levels import per_token, uniform
+from diffusion_jax.networks.recurrent import recurrent
 from diffusion_jax.networks.transformer import transformer
 from diffusion_jax.objectives.denoising import denoising
 from diffusion_jax.objectives.weights import v as flat
@@ -24,34 +24,8 @@ from diffusion_jax.sampling.schedules import autoregressive, full_sequence, leve
 from diffusion_jax.types import Memory
 
 PROCESS = vp_cosine()
-WIDTH = 5
-
-
-class Recurrent(nn.Module):
-    """A recurrent network over tokens: the latent state is its memory."""
-
-    def setup(self):
-        self.cell = nn.Dense(WIDTH)
-        self.out = nn.Dense(2)
-
-    def __call__(self, x, noise, conditions=None, train=False):
-        return self.extend(x, noise, conditions, self.start(x.shape[0], x.dtype))[0]
-
-    def start(self, batch, dtype=jnp.float32):
-        return jnp.zeros((batch, WIDTH), dtype)
-
-    def extend(self, x, noise, conditions, memory):
-        noise = jnp.broadcast_to(noise, x.shape[:2])[..., None]
-        seen = jnp.concatenate([x, noise, conditions["condition"]], axis=-1)
-        out = []
-        for i in range(x.shape[1]):
-            memory = jnp.tanh(self.cell(jnp.concatenate([memory, seen[:, i]], axis=-1)))
-            out.append(memory)
-        return self.out(jnp.stack(out, axis=1)), memory
-
-
 NETWORKS = {
-    "recurrent": Recurrent(),
+    "recurrent": recurrent(latent=4, width=8, depth=1, condition=2),
     "transformer": transformer(width=8, depth=1, heads=2, causal=True, condition=2, positions=8),
 }
 
