@@ -61,7 +61,12 @@ def get_config(arg: str = "") -> ConfigDict:
             "process": {"name": "edm", "sigma_max": 20.0},
             "coefficients": {"name": "edm", "sigma_data": 1.0},
             "weight": {"name": "edm", "sigma_data": 1.0},
-            "levels": {"name": "per_token", "levels": _LAW},
+            # some tokens are exactly clean, as the start of a roll-out is
+            "levels": {
+                "name": "with_clean",
+                "share": 0.1,
+                "levels": {"name": "per_token", "levels": _LAW},
+            },
             "per_dimension": True,
         },
         "optimizer": {
