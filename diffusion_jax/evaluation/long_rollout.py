@@ -128,8 +128,8 @@ def long_rollout(
     For data whose test split is `Windows` of sequences `[N, L, ...]` with L >= start + length and N >= count.
 
     Metrics: `marginal`, `increment` and `off`, means over blocks, `_first` and `_last` of the first and last
-    block, `_worst` of the worst; the two floors; `sequences_off`, the share of sequences with more than half
-    of their last block off.
+    block, `_worst` of the worst, `/block=i` of each; the two floors; `sequences_off`, the share of sequences
+    with more than half of their last block off.
 
     Raises ValueError for numbers out of range; when called, for sequences too short or too few.
     """
@@ -177,7 +177,8 @@ def long_rollout(
             }
         metrics |= {f"floor_{name}": float(values.mean()) for name, values in floor.items()}
         metrics["sequences_off"] = float((parts[-1].mean(1) > 0.5).mean())
-        metrics["blocks"] = {name: [round(float(v), 6) for v in values] for name, values in found.items()}
+        for name, values in found.items():
+            metrics |= {f"{name}/block={i}": round(float(value), 6) for i, value in enumerate(values)}
         return Outcome(metrics, _text(metrics, length, blocks, count))
 
     return evaluation
@@ -220,7 +221,7 @@ def _sequences(dataset: Any, split: str) -> np.ndarray:
 def _text(metrics: dict[str, Any], length: int, blocks: int, count: int) -> str:
     lines = [f"{count} roll-outs of {length} tokens; each of {blocks} blocks of time, then the mean"]
     for name in ("marginal", "increment", "off"):
-        values = " ".join(f"{value:.4f}" for value in metrics["blocks"][name])
+        values = " ".join(f"{value:.4f}" for value in [metrics[f"{name}/block={i}"] for i in range(blocks)])
         floor = f"   floor {metrics[f'floor_{name}']:.4f}" if f"floor_{name}" in metrics else ""
         lines.append(f"{name:10} {values}   {metrics[name]:.4f}{floor}")
     lines.append(f"sequences off the data at the end: {metrics['sequences_off']:.1%}")

@@ -10,6 +10,9 @@ import pytest
 
 from diffusion_jax.build import build
 from diffusion_jax.data.autoregression import autoregression
+from diffusion_jax.data.bouncing_ball import bouncing_ball
+from diffusion_jax.data.crossings import crossings
+from diffusion_jax.data.maze2d import maze2d
 from diffusion_jax.data.pipeline import Arrays, Dataset, Info
 from diffusion_jax.data.series import forecasts
 from diffusion_jax.evaluation.outcome import Outcome
@@ -108,10 +111,18 @@ def small_series():
     return forecasts(x, **given, description="")
 
 
-def data_for(evaluation):
-    if "optimal" in evaluation:
-        return autoregression(context=1, horizon=1, train=2, test=8)
-    return small_series() if "forecast" in evaluation else small_dataset()
+ACTIONS = {"tokens": 3, "stack": 10, "stride": 1, "fields": ("position", "velocity", "action")}
+DATA = {
+    "optimal_loss": lambda: autoregression(context=1, horizon=1, train=2, test=8),
+    "forecast": small_series,
+    "baseline_forecast": small_series,
+    "composition": lambda: crossings(train=64, test=32, tokens=6),
+    "long_rollout": lambda: bouncing_ball(train=4, test=2, frames=12, tokens=5, pixels=4),
+    "maze_planning": lambda: maze2d(steps=400, streams=4, tokens=4, stack=1, stride=20),
+    "diffused_actions": lambda: maze2d(steps=400, streams=4, **ACTIONS),
+    "maze_statistics": lambda: maze2d(steps=400, streams=4, tokens=4, stack=1, stride=20),
+}
+"""Evaluation -> the data that it is for, where these are not images."""
 
 
 def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
@@ -129,7 +140,7 @@ def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
             "coefficients": "x0",
         },
     )
-    data = data_for(evaluation_spec["name"])
+    data = DATA.get(evaluation_spec["name"], small_dataset)()
     one = data.info.shape if not points else (2, 1) if "token" in evaluation_spec["name"] else (1, 2)
     variables = normal.init(jax.random.key(0), {"x": jnp.zeros((2, *one))})
     bind = functools.partial(normal.bind, variables, jax.random.key(0))

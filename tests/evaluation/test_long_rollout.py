@@ -49,7 +49,7 @@ def test_a_perfect_model_is_as_far_from_the_data_as_they_are_from_themselves(key
     np.testing.assert_allclose(shifted["marginal"], 1.5, atol=0.2)
     assert shifted["increment"] < 1.5 * good["floor_increment"]
     assert shifted["off"] > good["off"]
-    assert shifted["blocks"]["marginal"] == pytest.approx(
+    assert [shifted[f"marginal/block={i}"] for i in range(2)] == pytest.approx(
         [shifted["marginal_first"], shifted["marginal_last"]], abs=1e-5
     )
 
