@@ -1,4 +1,4 @@
-"""Discrete latents: relaxed draws, what learns from what, known answers of a mixture, where latents come from."""
+"""Discrete latents: relaxed draws, what learns from what, an exact mixture, where latents come from."""
 
 import functools
 
@@ -16,7 +16,6 @@ from diffusion_jax.networks.mlp import mlp
 from diffusion_jax.networks.prior import autoregressive
 from diffusion_jax.networks.transformer import transformer
 from diffusion_jax.objectives import weights
-from diffusion_jax.objectives.base import conditions
 from diffusion_jax.objectives.denoising import denoising
 from diffusion_jax.objectives.latent import latent, relaxed, with_null
 from diffusion_jax.processes import edm
