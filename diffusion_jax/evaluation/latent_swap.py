@@ -33,9 +33,9 @@ def latent_swap(
 ) -> Evaluation:
     """See above.
 
-    sampler, grid: levels, or process -> levels. shares: of the steps, done with the other's latents. count:
-    samples; each takes those of the next. labels: gives sample i the class i modulo their number, and so
-    another class's latents.
+    sampler: a deterministic one. grid: levels, or process -> levels. shares: of the steps, done with the
+    other's latents. count: samples; each takes those of the next. labels: gives sample i the class i modulo
+    their number, and so another class's latents.
 
     Raises ValueError for shares outside [0, 1], fewer than 2 samples, and a model without latents or prior.
     """

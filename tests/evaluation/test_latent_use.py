@@ -1,4 +1,4 @@
-"""What latents are used for: known codes, a model that knows a mode by its latent, where latents come from."""
+"""What latents are used for: known codes, a model that knows a mode by its latent, latents from elsewhere."""
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,7 @@ DATA = Dataset(
 
 
 def bind(conditions):
-    """A model of data at +-1 that knows the sign by its one latent, 1 for +; null is 0, and the prior is 1."""
+    """A model of data at +-1 that knows the sign by its latent, 1 for +; null gives 0, the prior always 1."""
 
     def denoiser(x, t):
         z = conditions.get("latents", jnp.ones((len(x), 1), int))
