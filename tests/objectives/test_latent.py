@@ -285,7 +285,8 @@ def test_a_run_without_latents_is_gone_on_from(key):
     params = {**fresh.params, "network": {**fresh.params["network"], **trained}}
     bound = objective.bind(fresh._replace(params=params), key, {"latents": jnp.full((6, M), 1)})
     old = denoiser(mlp(8, 1)).bind(before._replace(params={"network": trained}), key, {})
-    np.testing.assert_allclose(bound.denoiser(batch["x"], 0.1), old.denoiser(batch["x"], 0.1), rtol=1e-6)
+    found, wanted = bound.denoiser(batch["x"], 0.1), old.denoiser(batch["x"], 0.1)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_what_does_not_fit_is_refused(key):
