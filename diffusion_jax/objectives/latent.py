@@ -273,7 +273,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
                     "count": 2,
                     "codes": 3,
                     "width": 8,
-                    "depth": 1,
+                    "depth": 0,
                     "heads": 2,
                 },
             },
