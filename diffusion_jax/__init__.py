@@ -75,7 +75,7 @@ from diffusion_jax.sampling.schedules import (
     trapezoid,
     with_known,
 )
-from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
+from diffusion_jax.sampling.transforms.extrapolation import Guide, autoguidance, cfg, mixed
 from diffusion_jax.sampling.transforms.gradients import classifier, energy, residual_scale, snr_scale
 from diffusion_jax.sampling.transforms.history import fractional, history, temporal, vanilla
 from diffusion_jax.sampling.transforms.inpainting import evened, inpaint, renoised
@@ -91,6 +91,7 @@ from diffusion_jax.types import (
     Decoder,
     Denoiser,
     Key,
+    Latents,
     Law,
     Levels,
     Loss,
@@ -110,7 +111,9 @@ __all__ = [
     "Coefficients",
     "Decoder",
     "Denoiser",
+    "Guide",
     "Key",
+    "Latents",
     "Law",
     "Levels",
     "Loss",
@@ -168,6 +171,7 @@ __all__ = [
     "lms",
     "log_snr_grid",
     "lookahead",
+    "mixed",
     "monte_carlo",
     "networks",
     "objectives",

@@ -36,6 +36,7 @@ from experiments.configuration import Config
 from experiments.drawing import Draws, draw
 
 _REPORT_SECONDS = 15.0
+_LATENTS = 2**32 - 1  # folded into the seed of the samples, for draws that are not theirs
 
 
 class Plan(NamedTuple):
@@ -249,15 +250,20 @@ def drawn(
         guide = None if workdir is None else load(workdir)
 
     def bind(variables: tuple[Variables, Variables | None], index: Array) -> Bound:
-        conditions = {"label": index % classes} if labels else {}
+        known = {"label": index % classes} if labels else {}
         own, other = variables
-        key = jax.random.key(0)
+        key = jax.random.fold_in(jax.random.key(seed), _LATENTS)
+        conditions = {"seed": index, **known}
         bound = trained.plan.objective.bind(own, key, conditions)
         if guidance is None:
             return bound
         assert bound.denoiser is not None
         if guide is None or other is None:
-            weak = trained.plan.objective.bind(own, key, {}).denoiser
+            model = bound.latents
+            same = {}
+            if model is not None and model.sample is not None:  # the latents of the class, without the class
+                same = {"latents": model.sample(jax.vmap(jax.random.fold_in, (None, 0))(key, index), known)}
+            weak = trained.plan.objective.bind(own, key, same).denoiser
             assert weak is not None
             return bound._replace(denoiser=cfg(bound.process, bound.denoiser, weak, **interval))
         weak = guide.plan.objective.bind(other, key, conditions)

@@ -40,7 +40,7 @@ def drawer(
     """key -> `count` samples of what `bind` gives; compiles once.
 
     Args:
-        bind: conditions -> Bound.
+        bind: conditions -> Bound; called with a seed for each sample, and perhaps its label.
         info: of the data set: the shape of a sample, and its classes.
         sampler: what draws; a factory is given the bound's process, and its variance where it takes one.
         grid: levels to walk, an array or process -> array; None takes the bound's grid and decoder.
@@ -59,14 +59,16 @@ def drawer(
     counters = []
 
     def draw(key: Key, index: Array) -> Array:
-        bound = bind({"label": index % info.classes} if labels else {})
+        own = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
+        seed = jax.vmap(lambda one: jax.random.bits(jax.random.fold_in(one, 2)))(own)
+        bound = bind({"seed": seed, **({"label": index % info.classes} if labels else {})})
         assert bound.denoiser is not None
         if process is not None:
             bound = Bound(process, under(bound.denoiser, bound.process, process))
             assert bound.denoiser is not None
         denoiser, evaluations = counted(bound.denoiser)
         counters.append(evaluations)
-        keys = jax.vmap(lambda i: jax.random.split(jax.random.fold_in(key, i)))(index)
+        keys = jax.vmap(jax.random.split)(own)
         x = bound.process.prior((batch, *info.shape)).sample(keys[:, 0])
         method = fitted(sampler, bound)
         if grid is None:

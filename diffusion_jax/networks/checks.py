@@ -188,3 +188,48 @@ def row(table: Array, index: Array) -> Array:
     """The rows of a table at an integer index of any shape; NaN where the index is outside the table."""
     inside = (index >= 0) & (index < table.shape[0])
     return jnp.take(table, jnp.where(inside, index, table.shape[0]), axis=0, mode="fill", fill_value=jnp.nan)
+
+
+def latent_weights(conditions: Batch | None, batch: int, latents: int, codes: int) -> Array:
+    """How much of each code each latent is: floating `[B, latents, codes + 1]`, the last code being null.
+
+    `conditions["latents"]` is int `[B, latents]`, -1 for null, or holds the weights already. All latents are
+    null where it is absent. A code out of range gives NaN where it could not be checked.
+
+    Raises:
+      TypeError: the latents are neither integers nor floating.
+      ValueError: they have another shape, or are out of range.
+    """
+    given = None if conditions is None else conditions.get("latents")
+    if given is None:
+        given = jnp.full((batch, latents), -1)
+    known = values(given)  # before JAX sees it, see class_row
+    given = jnp.asarray(given)
+    if jnp.issubdtype(given.dtype, jnp.floating):
+        if given.shape != (batch, latents, codes + 1):
+            raise ValueError(
+                f"the network sees {latents} latents of {codes} codes and a null one, so weights of latents "
+                f"are {(batch, latents, codes + 1)}; got {given.shape}"
+            )
+        return given
+    if not jnp.issubdtype(given.dtype, jnp.integer):
+        raise TypeError(f"latents are integers, or floating weights of codes; got {given.dtype}")
+    if given.shape != (batch, latents):
+        raise ValueError(f"latents must be [B, {latents}] = {(batch, latents)}, got {given.shape}")
+    if known is not None and known.size and (known.min() < -1 or known.max() >= codes):
+        raise ValueError(
+            f"latents must lie in 0..{codes - 1}, or be -1 for null; "
+            f"got values in {known.min()}..{known.max()}"
+        )
+    outside = (given < -1) | (given >= codes)
+    weights = jnp.where(given == -1, codes, given)[..., None] == jnp.arange(codes + 1)[None, None]
+    return jnp.where(outside[..., None], jnp.nan, weights.astype(jnp.float32))
+
+
+def check_no_latents(conditions: Batch | None) -> None:
+    """Refuses latents that a network built without them would not look at; raises ValueError."""
+    if conditions is not None and "latents" in conditions:
+        raise ValueError(
+            "the batch holds `latents`, but the network takes none: build it with "
+            "latents=latent_tokens(...), or leave the latents out"
+        )

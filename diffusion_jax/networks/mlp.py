@@ -6,7 +6,7 @@ With e the embedding of level and class, each of `depth` blocks is
 
 and a last layer norm and linear read-out follow. Scales, shifts and read-out start at zero: the untrained
 network is 0. Perez et al. (arXiv 1709.07871) for the modulation, Peebles and Xie (arXiv 2212.09748) for this
-form of it.
+form of it. Latents are a vector more, added to e through a layer that starts at zero.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from diffusion_jax.networks.checks import check_counts, check_input
+from diffusion_jax.networks.checks import check_counts, check_input, check_no_latents
 from diffusion_jax.networks.embeddings import Conditioning
+from diffusion_jax.networks.latents import LatentTokens, check_ungrouped
 from diffusion_jax.networks.layers import Dense, Dropout, ScaleShift
 from diffusion_jax.types import Array, Batch
 
@@ -32,6 +33,7 @@ class Mlp(nn.Module):
     joint: bool = False
     dropout: float = 0.0
     dtype: Any = None
+    latents: LatentTokens | None = None
 
     @nn.compact
     def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
@@ -43,6 +45,14 @@ class Mlp(nn.Module):
         embedding = Conditioning(labels=self.labels, dtype=self.dtype)(noise, conditions, batch)
         if self.joint:
             embedding = embedding.reshape(batch, 1, -1)
+        if self.latents is None:
+            check_no_latents(conditions)
+        else:
+            tokens = self.latents(conditions, batch).reshape(batch, 1, -1)
+            last = Dense(
+                embedding.shape[-1], dtype=self.dtype, kernel_init=nn.initializers.zeros, name="seen"
+            )
+            embedding = embedding + last(tokens)
 
         h = Dense(self.width, dtype=self.dtype)(rows)
         for _ in range(self.depth):
@@ -63,6 +73,7 @@ def mlp(
     joint: bool = False,
     dropout: float = 0.0,
     dtype: Any = None,
+    latents: LatentTokens | None = None,
 ) -> Mlp:
     """A residual perceptron on the flattened features of each token.
 
@@ -76,13 +87,16 @@ def mlp(
         otherwise tokens are independent.
       dropout: rate in the hidden layers while training; needs the random stream "dropout".
       dtype: of the computation, such as "bfloat16"; parameters, read-out and output keep theirs.
+      latents: how the network sees `conditions["latents"]` (see `latent_tokens`); None for no latents.
 
     Raises:
-      ValueError: width, depth or outputs below 1; when applied, shapes or labels that do not fit.
+      ValueError: width, depth or outputs below 1, groups of latents; when applied, shapes, labels or latents
+        that do not fit.
     """
     check_counts(width=width, depth=depth, outputs=outputs)
     check_counts(minimum=0, labels=labels)
-    return Mlp(width, depth, outputs, labels, joint, dropout, dtype)
+    check_ungrouped(latents)
+    return Mlp(width, depth, outputs, labels, joint, dropout, dtype, latents)
 
 
 EXAMPLES = {"mlp": {"width": 16, "depth": 2}}

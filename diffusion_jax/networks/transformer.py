@@ -9,7 +9,8 @@ the six vectors (a, b, g, a', b', g')(e_i) + c_l of block l,
 `norm` being the layer norm without parameters: adaptive normalisation with gates that start at zero
 (Peebles and Xie, arXiv 2212.09748). One linear map of e_i serves all blocks, which differ by the constants
 c_l (Chen et al., arXiv 2310.00426, section 2.3): with a level for each token, a map for each block would cost
-half of what the block itself costs.
+half of what the block itself costs. Where there are latents, h <- h + what it gathers from their tokens by
+cross-attention stands between the two, the identity at the start.
 
 **Positions** enter by rotation (Su et al., arXiv 2104.09864): the pairs (q_j, q_{j + d/2}) of queries and
 keys at token i turn by the angle i w_j, w_j = 10000^(-2j/d), so that their product knows the distance alone.
@@ -31,8 +32,10 @@ import flax.linen as nn
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.networks.checks import check_counts, check_input, token_condition
+from diffusion_jax.networks.attention import CrossAttention
+from diffusion_jax.networks.checks import check_counts, check_input, check_no_latents, token_condition
 from diffusion_jax.networks.embeddings import Conditioning
+from diffusion_jax.networks.latents import LatentTokens, check_ungrouped
 from diffusion_jax.networks.layers import Dense, Dropout, ScaleShift, silu
 from diffusion_jax.types import Array, Batch
 
@@ -141,6 +144,7 @@ class Block(nn.Module):
         angles: tuple[Array, Array],
         seen: np.ndarray | None,
         past: Past | None,
+        latents: Array | None,
         train: bool,
     ) -> tuple[Array, tuple[Array, Array] | None]:
         width = h.shape[-1]
@@ -153,6 +157,8 @@ class Block(nn.Module):
 
         y, after = Attention(self.heads, self.dtype)(norm(h) * (1 + scale) + shift, angles, seen, past)
         h = h + gate * Dropout(self.dropout)(y, train)
+        if latents is not None:
+            h = CrossAttention(self.heads, self.dtype, name="latents")(h, latents)
         y = silu(Dense(4 * width, dtype=self.dtype)(norm(h) * (1 + scale_mlp) + shift_mlp))
         y = Dense(width, dtype=self.dtype)(Dropout(self.dropout)(y, train))
         return h + gate_mlp * y, after
@@ -172,6 +178,7 @@ class Transformer(nn.Module):
     dropout: float = 0.0
     dtype: Any = None
     positions: int = 64
+    latents: LatentTokens | None = None
 
     def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
         return self.denoise(x, noise, conditions, None, train)[0]
@@ -231,6 +238,10 @@ class Transformer(nn.Module):
         if given is not None:
             h = h + Dense(self.width, use_bias=False, dtype=self.dtype, name="condition")(given)
 
+        if self.latents is None:
+            check_no_latents(conditions)
+        seen_latents = None if self.latents is None else self.latents(conditions, batch)
+
         index = np.arange(tokens)[None]
         if memory is None:
             seen, pasts = reach(tokens, self.causal, self.window), [None] * self.depth
@@ -245,7 +256,7 @@ class Transformer(nn.Module):
         after = []
         for past in pasts:
             block = Block(self.heads, self.dropout, self.dtype)
-            h, written_past = block(h, vectors, angles, seen, past, train)
+            h, written_past = block(h, vectors, angles, seen, past, seen_latents, train)
             after.append(written_past)
 
         scale, shift = ScaleShift(self.width, self.dtype)(embedding)
@@ -270,6 +281,7 @@ def transformer(
     dropout: float = 0.0,
     dtype: Any = None,
     positions: int = 64,
+    latents: LatentTokens | None = None,
 ) -> Transformer:
     """A transformer on sequences `[B, T, ...]`, a level for each token; features are flattened.
 
@@ -288,10 +300,12 @@ def transformer(
         "dropout".
       dtype: of the computation, such as "bfloat16"; parameters, read-out and output keep theirs.
       positions: the longest sequence, and the tokens that a memory holds. No parameter depends on it.
+      latents: how the network sees `conditions["latents"]` (see `latent_tokens`), which are the whole
+        sequence's; None for no latents.
 
     Raises:
-      ValueError: a count below 1, or a width that does not suit the heads; when applied, shapes, labels or
-        conditions that do not fit, and sequences longer than `positions`.
+      ValueError: a count below 1, a width that does not suit the heads, or groups of latents; when applied,
+        shapes, labels, conditions or latents that do not fit, and sequences longer than `positions`.
     """
     check_counts(width=width, depth=depth, heads=heads, outputs=outputs, positions=positions)
     check_counts(minimum=0, labels=labels, condition=condition)
@@ -299,8 +313,9 @@ def transformer(
         check_counts(window=window)
     if width % (2 * heads):
         raise ValueError(f"width must be an even multiple of heads, got width={width}, heads={heads}")
+    check_ungrouped(latents)
     return Transformer(
-        width, depth, heads, causal, window, labels, condition, outputs, dropout, dtype, positions
+        width, depth, heads, causal, window, labels, condition, outputs, dropout, dtype, positions, latents
     )
 
 

@@ -39,9 +39,11 @@ from diffusion_jax.networks.checks import (
     check_counts,
     check_image,
     check_input,
+    check_no_latents,
     class_row,
     row,
 )
+from diffusion_jax.networks.latents import LatentTokens
 from diffusion_jax.networks.layers import silu
 from diffusion_jax.networks.resample import bordered, box, smooth, smooth_valid
 from diffusion_jax.networks.unet_blocks import Block, Init, Style, conv, dense, kaiming, norm, xavier, zero
@@ -125,6 +127,7 @@ class UNet(nn.Module):
     outputs: int = 1
     dropout: float = 0.0
     dtype: Any = None
+    latents: LatentTokens | None = None
 
     style = Style(box, 1e-6, math.sqrt(0.5), False, True, 0, xavier(), xavier(1e-5), xavier(math.sqrt(0.2)))
     everywhere = False  # attention in all blocks of the decoder, not in the last of each resolution
@@ -164,6 +167,14 @@ class UNet(nn.Module):
             + AugmentVectors(self.augment, h.shape[-1], init, name="map_augment")(conditions, batch)[:, None]
         )
 
+    def tokens(self, conditions: Batch | None, batch: int, sides: Sequence[int]) -> Array | None:
+        """The tokens of the latents, `[B, count, width]`; None without latents."""
+        if self.latents is None:
+            check_no_latents(conditions)
+            return None
+        self.latents.check_heights({*self.attention, sides[-1]})
+        return self.latents(conditions, batch)
+
     @nn.compact
     def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
         check_input(x, noise)
@@ -173,11 +184,12 @@ class UNet(nn.Module):
         if unknown:
             raise ValueError(f"attention at {unknown}, but this network sees images of height {sides}")
         embedding = self.embed(noise, conditions, x.shape[0])
-        style = self.style
+        style, tokens, decoding = self.style, self.tokens(conditions, x.shape[0], sides), False
 
         def block(h: Array, features: int, attends: bool, name: str, resample: Any = None) -> Array:
             layer = Block(features, style, resample, attends, self.dropout, self.dtype, name=name)
-            return layer(h, embedding, train)
+            seen = self.latents.at_height(tokens, h.shape[2], decoding) if attends and self.latents else None
+            return layer(h, embedding, train, seen)
 
         h, aux, skips = x, x, []
         for level, side in enumerate(sides):
@@ -193,6 +205,7 @@ class UNet(nn.Module):
                 h = block(h, features, side in self.attention, f"{place}_block{index}")
                 skips.append(h)
 
+        decoding = True
         for level, side in reversed(list(enumerate(sides))):
             place = f"dec_{side}x{side}"
             if side == sides[-1]:
@@ -261,12 +274,22 @@ class Adm(UNet):
         return nn.silu(self.with_label(h, conditions, batch, nn.initializers.normal(1.0)))
 
 
-def _checked(network: UNet) -> UNet:
-    check_counts(channels=network.channels, blocks=network.blocks, outputs=network.outputs)
-    check_counts(multipliers=min(network.multipliers, default=0))
-    check_counts(minimum=0, labels=network.labels, augment=network.augment)
-    if network.channels % 4:
-        raise ValueError(f"channels must be a multiple of 4, got {network.channels}")
+def _checked(
+    kind: type[UNet],
+    channels: int,
+    multipliers: Sequence[int],
+    blocks: int,
+    attention: Sequence[int],
+    labels: int,
+    augment: int,
+    *others: Any,
+) -> UNet:
+    network = kind(channels, tuple(multipliers), blocks, tuple(attention), labels, augment, *others)
+    check_counts(channels=channels, blocks=blocks, outputs=network.outputs)
+    check_counts(multipliers=min(multipliers, default=0))
+    check_counts(minimum=0, labels=labels, augment=augment)
+    if channels % 4:
+        raise ValueError(f"channels must be a multiple of 4, got {channels}")
     return network
 
 
@@ -280,6 +303,7 @@ def ddpmpp(
     outputs: int = 1,
     dropout: float = 0.0,
     dtype: Any = None,
+    latents: LatentTokens | None = None,
 ) -> UNet:
     """DDPM++ as EDM trains it ("vp"); the defaults are CIFAR-10's, `[B, T, H, W, C]`, each frame by itself.
 
@@ -299,15 +323,15 @@ def ddpmpp(
       dropout: rate inside the blocks while training; needs the random stream "dropout".
       dtype: of the blocks' computation, such as "bfloat16"; parameters, embedding, statistics, read-out and
         output keep theirs.
+      latents: how the network sees `conditions["latents"]` (see `latent_tokens`): by cross-attention after
+        each attention of the pixels; None for no latents.
 
     Raises:
-      ValueError: a count below 1, channels that do not divide into groups; when applied, shapes or labels
-        that do not fit, and heights of `attention` that do not occur.
+      ValueError: a count below 1, channels that do not divide into groups; when applied, shapes, labels or
+        latents that do not fit, and heights of `attention` or of groups of latents that do not occur.
     """
     return _checked(
-        DdpmPP(
-            channels, tuple(multipliers), blocks, tuple(attention), labels, augment, outputs, dropout, dtype
-        )
+        DdpmPP, channels, multipliers, blocks, attention, labels, augment, outputs, dropout, dtype, latents
     )
 
 
@@ -321,15 +345,14 @@ def ncsnpp(
     outputs: int = 1,
     dropout: float = 0.0,
     dtype: Any = None,
+    latents: LatentTokens | None = None,
 ) -> UNet:
     """NCSN++ as EDM trains it ("ve"); the defaults are CIFAR-10's. Arguments and errors as for `ddpmpp`.
 
     The random frequencies of the noise label are in the collection "constants"; it is not trained.
     """
     return _checked(
-        NcsnPP(
-            channels, tuple(multipliers), blocks, tuple(attention), labels, augment, outputs, dropout, dtype
-        )
+        NcsnPP, channels, multipliers, blocks, attention, labels, augment, outputs, dropout, dtype, latents
     )
 
 
@@ -343,13 +366,14 @@ def adm(
     outputs: int = 1,
     dropout: float = 0.0,
     dtype: Any = None,
+    latents: LatentTokens | None = None,
 ) -> UNet:
     """ADM as EDM trains it; the defaults are ImageNet-64's. Arguments and errors as for `ddpmpp`.
 
     Attention has a head for every 64 channels, at least one; their number must divide the channels.
     """
     return _checked(
-        Adm(channels, tuple(multipliers), blocks, tuple(attention), labels, augment, outputs, dropout, dtype)
+        Adm, channels, multipliers, blocks, attention, labels, augment, outputs, dropout, dtype, latents
     )
 
 

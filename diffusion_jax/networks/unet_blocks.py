@@ -7,6 +7,7 @@ With e the embedding of level and conditions, s the skip scale and R the resampl
     v = silu((1 + a) norm1(u) + b),  [a, b] = affine(e)     modulated,
     h <- s (skip(R h) + conv1(dropout(v))),
     h <- s (h + proj(attention(qkv(norm2(h)))))             where there is attention,
+    h <- h + cross-attention of h to the latents' tokens    where these are seen, the identity at the start,
 
 `skip` being a 1x1 convolution where the channels change (and, in some networks, wherever the block
 resamples). The channels of qkv run over heads, then over the channels of a head, then over q, k, v. Attention
@@ -15,7 +16,6 @@ is scaled by 1/sqrt(channels of a head) before the product; its softmax is in fl
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 from flax.linen.dtypes import promote_dtype
 
+from diffusion_jax.networks.attention import CrossAttention, attended
 from diffusion_jax.networks.layers import Dropout, GroupNorm, silu
 from diffusion_jax.networks.resample import Resampling
 from diffusion_jax.types import Array
@@ -133,26 +134,21 @@ def dense(x: Array, features: int, init: Init, name: str, bias: bool = True) -> 
 def attention(qkv: Array, heads: int) -> Array:
     """What each pixel gathers from all pixels of its frame: `[B, T, H, W, 3 C] -> [B, T, H, W, C]`.
 
-    The channels run over q, k, v, then over the heads. Products of plain matrices, pixels by channels, are
-    what a CPU has fast gradients for.
+    The channels run over q, k, v, then over the heads.
 
     Raises:
       ValueError: C is not a multiple of `heads`.
     """
     batch, tokens, height, width, channels = qkv.shape
-    if channels % (3 * heads):
-        raise ValueError(f"{channels // 3} channels do not divide into {heads} heads of attention")
-    size = channels // (3 * heads)
-    shape = batch * tokens, height * width, heads, size
-    q, k, v = (part.reshape(shape).swapaxes(1, 2) for part in jnp.split(qkv, 3, axis=-1))
-    logits = q @ (k / math.sqrt(size)).swapaxes(2, 3)
-    weights = nn.softmax(logits.astype(jnp.float32)).astype(v.dtype)
-    return (weights @ v).swapaxes(1, 2).reshape(batch, tokens, height, width, channels // 3)
+    rows = qkv.reshape(batch * tokens, height * width, channels)
+    gathered = attended(*jnp.split(rows, 3, axis=-1), heads)
+    return gathered.reshape(batch, tokens, height, width, channels // 3)
 
 
 class Block(nn.Module):
     """See the head of the module: `[B, T, H, W, C], [#B, #T, E] -> [B, T, H', W', features]`.
 
+    latents:  their tokens `[B, n, E']`, for a block that attends
     resample: the function that resamples, or None
     attends:  whether attention follows
     """
@@ -165,7 +161,7 @@ class Block(nn.Module):
     dtype: Any = None
 
     @nn.compact
-    def __call__(self, x: Array, embedding: Array, train: bool) -> Array:
+    def __call__(self, x: Array, embedding: Array, train: bool, latents: Array | None = None) -> Array:
         style, features, channels = self.style, self.features, x.shape[-1]
         resample = self.resample or (lambda x: x)
 
@@ -189,5 +185,9 @@ class Block(nn.Module):
         qkv = Pointwise(3 * features, style.attention, self.dtype, parts=3, name="qkv")(
             norm(style, features, "norm2")(x)
         )
-        h = attention(qkv, max(1, features // style.head) if style.head else 1)
-        return (x + Pointwise(features, style.last, self.dtype, name="proj")(h)) * style.skip_scale
+        heads = max(1, features // style.head) if style.head else 1
+        h = attention(qkv, heads)
+        x = (x + Pointwise(features, style.last, self.dtype, name="proj")(h)) * style.skip_scale
+        if latents is None:
+            return x
+        return CrossAttention(heads, self.dtype, name="latents")(x, latents)

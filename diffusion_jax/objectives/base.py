@@ -13,11 +13,11 @@ from diffusion_jax.preconditioning import At, evaluate, presented
 from diffusion_jax.processes.learned import learned_fields
 from diffusion_jax.types import Array, Batch, Denoiser, Key, Memory, Network, PyTree, Variables
 
-NOT_CONDITIONS = ("x", "mask", "target", "context")
+NOT_CONDITIONS = ("x", "mask", "target", "seed", "context")
 
 
 def conditions(batch: Batch) -> dict[str, Any]:
-    """What a network may look at besides x: the batch without x, mask, target and context."""
+    """What a network may look at besides x: the batch without `NOT_CONDITIONS`."""
     return {name: value for name, value in batch.items() if name not in NOT_CONDITIONS}
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion_jax.build import build
+from diffusion_jax.build import build, example
 from diffusion_jax.data.autoregression import autoregression
 from diffusion_jax.data.bouncing_ball import bouncing_ball
 from diffusion_jax.data.crossings import crossings
@@ -111,8 +111,15 @@ def small_series():
     return forecasts(x, **given, description="")
 
 
+def small_points():
+    source = Arrays({"x": np.random.default_rng(0).standard_normal((40, 1, 2)).astype(np.float32)})
+    info = Info((1, 2), "continuous", None, None, None, None, {"train": 40, "test": 40}, "")
+    return Dataset(info, {"train": source, "test": source})
+
+
 ACTIONS = {"tokens": 3, "stack": 10, "stride": 1, "fields": ("position", "velocity", "action")}
 DATA = {
+    "known_modes": small_points,
     "optimal_loss": lambda: autoregression(context=1, horizon=1, train=2, test=8),
     "forecast": small_series,
     "baseline_forecast": small_series,
@@ -125,11 +132,11 @@ DATA = {
 """Evaluation -> the data that it is for, where these are not images."""
 
 
-def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
-    points = "inpainting" in evaluation_spec["name"]
-    process = vdm(-6.0, 5.0, 4) if "estimator" in evaluation_spec["name"] else vp_cosine()
-    evaluation = build("evaluation", evaluation_spec)
-    normal = build(
+def model_for(evaluation, process):
+    """An objective whose bound has all that the evaluation asks for."""
+    if "latent" in evaluation or evaluation.startswith("from_"):
+        return build("objective", example("objective", "latent"))
+    return build(
         "objective",
         {
             "name": "elbo",
@@ -140,11 +147,22 @@ def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
             "coefficients": "x0",
         },
     )
+
+
+def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
+    points = "inpainting" in evaluation_spec["name"]
+    process = vdm(-6.0, 5.0, 4) if "estimator" in evaluation_spec["name"] else vp_cosine()
+    evaluation = build("evaluation", evaluation_spec)
+    model = model_for(evaluation_spec["name"], process)
     data = DATA.get(evaluation_spec["name"], small_dataset)()
     one = data.info.shape if not points else (2, 1) if "token" in evaluation_spec["name"] else (1, 2)
-    variables = normal.init(jax.random.key(0), {"x": jnp.zeros((2, *one))})
-    bind = functools.partial(normal.bind, variables, jax.random.key(0))
-    outcome = evaluation(lambda conditions: bind({}), data, jax.random.key(0))
+    variables = model.init(jax.random.key(0), {"x": jnp.zeros((2, *one))})
+    bind = functools.partial(model.bind, variables, jax.random.key(0))
+
+    def without_labels(conditions):
+        return bind({name: value for name, value in conditions.items() if name != "label"})
+
+    outcome = evaluation(without_labels, data, jax.random.key(0))
     assert isinstance(outcome, Outcome)
     assert outcome.text
     for name, value in outcome.metrics.items():

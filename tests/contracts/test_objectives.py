@@ -36,10 +36,10 @@ def objective(objective_spec):
 @pytest.fixture
 def batch(objective_spec, key):
     """Data that the example's process can carry, [4, T, ...]."""
-    shape = (4, 2, 3)
-    if "support" in objective_spec:
-        shape = (4, *build("support", objective_spec["support"]).points.shape[1:])
-    x = build("process", objective_spec["process"]).prior(shape).sample(key)
+    shape, spec = (4, 2, 3), objective_spec.get("objective", objective_spec)
+    if "support" in spec:
+        shape = (4, *build("support", spec["support"]).points.shape[1:])
+    x = build("process", spec["process"]).prior(shape).sample(key)
     return {"x": 0.5 * x if jnp.unique(x).size > 2 else x, "mask": jnp.ones(shape[:2])}
 
 

@@ -13,7 +13,7 @@ from diffusion_jax.processes import binomial, categorical, edm, flow, vp_cosine
 from diffusion_jax.sampling.euler import euler
 from diffusion_jax.sampling.grids import linear_grid
 from diffusion_jax.sampling.loop import counted, sample
-from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
+from diffusion_jax.sampling.transforms.extrapolation import Guide, autoguidance, cfg, mixed
 
 STRONG, WEAK = (0.8, 0.3), (-0.2, 0.9)
 """Mean and standard deviation of the data of each denoiser."""
@@ -129,3 +129,33 @@ def test_other_shapes_are_refused():
     with pytest.raises(ValueError, match="prefix"):
         cfg(edm(), constant(0.0), constant(0.0), jnp.ones(5))(x, jnp.array(0.5))
     assert math.isfinite(cfg(edm(), constant(0.0), constant(1.0), 2.0)(x, jnp.array(1.0)).sum())
+
+
+def test_directions_add_up_and_one_alone_is_cfg(oracles, key, x64):
+    """Scores of normals are linear: strong + g (strong - weak) + h (strong - other), each in its interval."""
+    process, x = vp_cosine(), jax.random.normal(key, (3, 2, 2))
+    t = jnp.array([[0.2], [0.5], [0.9]])
+    strong, weak, other = (oracles.gaussian(process, *law) for law in (STRONG, WEAK, (0.1, 0.5)))
+    one = mixed(process, strong, Guide(weak, 1.5))
+    np.testing.assert_allclose(one(x, t), cfg(process, strong, weak, 2.5)(x, t), rtol=1e-12)
+    ratio = float(process.ratio(jnp.asarray(0.5)))
+    both = mixed(
+        process, strong, Guide(weak, 1.5, high=ratio * 1.1), Guide(other, jnp.array([2.0, 0.0, 1.0]))
+    )
+    best, first, second = (denoiser(x, t) for denoiser in (strong, weak, other))
+    g, h = (jnp.array(scale)[:, None, None] for scale in ([1.5, 1.5, 0.0], [2.0, 0.0, 1.0]))
+    wanted = best + g * (best - first) + h * (best - second)
+    np.testing.assert_allclose(jax.jit(both)(x, t), wanted, rtol=1e-10)
+    for none in (mixed(process, strong), mixed(process, strong, Guide(weak, 0.0))):
+        np.testing.assert_array_equal(none(x, t), best)
+
+
+def test_mixed_guidance_refuses_what_cfg_refuses():
+    process, denoiser = vp_cosine(), constant(0.0)
+    for guide, error, message in [
+        (Guide(None, 1.0), TypeError, "needs a function as `weak`"),
+        (Guide(denoiser, -1.0), ValueError, "must not be negative"),
+        (Guide(denoiser, 1.0, 2.0, 1.0), ValueError, "0 <= low <= high"),
+    ]:
+        with pytest.raises(error, match=message):
+            mixed(process, denoiser, guide)

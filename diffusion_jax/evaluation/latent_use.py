@@ -1,0 +1,156 @@
+r"""What discrete latents are used for: codes, what they say of the class, the loss with and without them.
+
+Of m latents of k codes on a split, c the extracted codes and y the label:
+
+    codes            how many codes of a latent occur, mean over latents (codes_least: the least)
+    perplexity       exp of the entropy of a latent's codes, mean over latents
+    information      I(c_i; y) in bits, mean over latents, of the empirical joint law; _best the largest
+    information_bias (k' - 1)(y' - 1)/(2 N log 2) bits, what independent ones would show: k' codes and y'
+                     labels that occur among N samples (Miller 1955), mean over latents
+    entropy          of the encoder's law of a latent, in bits, mean over latents
+    prior            -log2 p(c) of the prior, bits a sample
+
+and at each of the sigma/alpha asked for, on the same noise, lambda |x0_hat - x0|^2 with true latents,
+with those of another sample (shuffled: the next in its batch), null and (where there is a prior) drawn ones:
+
+    true@s, shuffled@s, null@s, drawn@s, and gradient@s = E |dloss/dz|, z the weights of the true codes: what
+    reaches the encoder
+
+DisCo-Diff (arXiv 2407.03300) shows that latents lower the loss at large sigma and not at small ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion_jax.evaluation.compiling import compiled
+from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
+from diffusion_jax.levels import token_sum
+from diffusion_jax.objectives.weights import Weight
+from diffusion_jax.types import Array, Batch, Key, Latents
+
+
+def latents_of(bind: Bind) -> Latents:
+    """The encoder and prior of a model; raises ValueError for one without discrete latents."""
+    found = bind({}).latents
+    if found is None:
+        raise ValueError("this model has no discrete latents: its objective must be `latent`")
+    return found
+
+
+def known_of(batch: Batch) -> dict[str, Any]:
+    """The conditions of a batch of the data set."""
+    return {"label": jnp.asarray(batch["label"])} if "label" in batch else {}
+
+
+def latent_use(
+    weight: Callable[[Any], Weight],
+    ratios: Sequence[float] = (0.05, 0.2, 1.0, 5.0, 20.0),
+    split: str = "test",
+    batch_size: int = 250,
+    labels: bool = False,
+) -> Evaluation:
+    """See above.
+
+    weight: process -> lambda, best that of the training. ratios: sigma/alpha of the losses. split: of the
+    data set, cut to whole batches of `batch_size`. labels: the model is conditional on the label.
+
+    Raises ValueError for a model without discrete latents, a split smaller than a batch, batches below 2.
+    """
+    if batch_size < 2:
+        raise ValueError(f"batch_size must be at least 2, to shuffle within; got {batch_size}")
+
+    def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
+        latents_of(bind)
+        if dataset.info.splits[split] < batch_size:
+            raise ValueError(
+                f"the {split} split has {dataset.info.splits[split]} samples, less than a batch of "
+                f"{batch_size}"
+            )
+
+        def score(key: Key, x0: Array, known: Batch) -> dict[str, Array]:
+            model = latents_of(bind)
+            code_key, noise_key, prior_key = jax.random.split(key, 3)
+            logits, codes = model.logits(x0, known), model.extract(code_key, x0, known)
+            law = jax.nn.softmax(logits)
+            found = {"codes": codes, "entropy": jax.scipy.special.entr(law).sum(-1).mean(-1) / np.log(2)}
+            true = jax.nn.one_hot(codes, logits.shape[-1] + 1)
+            choices = {"true": true, "shuffled": jnp.roll(true, 1, axis=0), "null": jnp.full_like(codes, -1)}
+            if model.sample is not None and model.log_prob is not None:
+                found["prior"] = -model.log_prob(codes, known) / np.log(2)
+                choices["drawn"] = model.sample(jax.random.split(prior_key, len(x0)), known)
+
+            for place, ratio in enumerate(ratios):
+                noise = jax.random.fold_in(noise_key, place)
+
+                def loss(latents: Array, noise: Key = noise, ratio: float = ratio) -> Array:
+                    bound = bind({**known, "latents": latents})
+                    assert bound.denoiser is not None
+                    t = bound.process.time(jnp.asarray(ratio, x0.dtype)).reshape(1, 1)
+                    x_t = bound.process.marginal(x0, t).sample(noise)
+                    error = token_sum((bound.denoiser(x_t, t) - x0) ** 2)
+                    return (weight(bound.process)(t) * error).mean(1)
+
+                for name, latents in choices.items():
+                    found[f"{name}@{ratio:g}"] = loss(latents)
+                gradient = jax.grad(lambda z, loss=loss: loss(z).sum())(true)
+                found[f"gradient@{ratio:g}"] = jnp.sqrt((gradient**2).sum((1, 2)))
+            return found
+
+        run, parts, classes = compiled(score), [], []
+        for i, batch in enumerate(dataset.epoch(split, batch_size)):
+            if not np.asarray(batch["mask"]).all():
+                continue
+            known = known_of(batch)
+            classes.append(np.asarray(known.get("label", np.zeros(batch_size, int))))
+            parts.append(run(jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known if labels else {}))
+        found = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+        codes = found.pop("codes")
+        metrics = usage(codes, np.concatenate(classes))
+        metrics |= {name: float(value.mean()) for name, value in found.items()}
+        lines = [
+            f"{metrics['codes']:.3g} codes in use (least {metrics['codes_least']}), perplexity "
+            f"{metrics['perplexity']:.3g}; {metrics['information']:.3f} bits of the label "
+            f"(best {metrics['information_best']:.3f}, of which bias {metrics['information_bias']:.3f})"
+        ]
+        names = [name for name in ("true", "shuffled", "null", "drawn") if f"{name}@{ratios[0]:g}" in metrics]
+        for ratio in ratios:
+            shown = ", ".join(f"{name} {metrics[f'{name}@{ratio:g}']:.4g}" for name in names)
+            lines.append(f"sigma/alpha {ratio:g}: loss {shown}")
+        return Outcome(metrics, "\n".join(lines))
+
+    return evaluation
+
+
+def usage(codes: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Metrics of codes int [N, m] beside labels int [N] >= 0; see the head of the module."""
+    counts, perplexity, information, bias = [], [], [], []
+    for one in codes.T:
+        joint = np.zeros((one.max() + 1, labels.max() + 1))
+        np.add.at(joint, (one, labels), 1 / len(one))
+        ours, theirs = joint.sum(1), joint.sum(0)
+        seen = joint > 0
+        independent = ours[:, None] * theirs
+        counts.append(int((ours > 0).sum()))
+        perplexity.append(np.exp(-(ours[ours > 0] * np.log(ours[ours > 0])).sum()))
+        information.append((joint[seen] * np.log2(joint[seen] / independent[seen])).sum())
+        bias.append((counts[-1] - 1) * ((theirs > 0).sum() - 1) / (2 * len(one) * np.log(2)))
+    return {
+        "codes": float(np.mean(counts)),
+        "codes_least": min(counts),
+        "perplexity": float(np.mean(perplexity)),
+        "information": float(np.mean(information)),
+        "information_best": float(np.max(information)),
+        "information_bias": float(np.mean(bias)),
+        "samples": len(codes),
+    }
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {
+    "latent_use": {"weight": "edm", "ratios": [0.2, 5.0], "batch_size": 8},
+}
