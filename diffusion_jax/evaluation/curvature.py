@@ -13,6 +13,7 @@ here. A normal law with one standard deviation in all directions has straight li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -61,16 +62,21 @@ def ode_curvature(
     grid: Any,
     count: int = 1000,
     labels: bool = False,
+    low: float = 0.0,
+    high: float = math.inf,
 ) -> Evaluation:
     """Curvature and squared Jacobian norm at the levels of a grid, along curves drawn by a sampler.
 
     sampler: deterministic, such as `heun`; grid: levels or process -> levels; count: curves;
-    labels: gives curve i the class i modulo their number.
+    labels: gives curve i the class i modulo their number;
+    low, high: levels of the grid with low <= sigma/alpha <= high are told of. Where noise is far below the
+    data's details the curves hardly move, and what is measured is the network's roughness over that.
 
-    Metrics, for each level but 0, `<name>@<sigma/alpha>`: `curvature` (median over curves),
-    `curvature_mean`, `jacobian`; and `curvature`, the median over curves of the mean over levels.
+    Metrics, for each such level but 0, `<name>@<sigma/alpha>`: `curvature` (median over curves),
+    `curvature_mean`, `jacobian`; and `curvature`, the median over curves of the mean over these levels.
 
-    Raises ValueError for a count below 1, and what `sampling.ode.require_flow` raises.
+    Raises ValueError for a count below 1, a grid without such levels, and what `sampling.ode.require_flow`
+    raises.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -102,6 +108,10 @@ def ode_curvature(
             return process.ratio(levels), bends, steep
 
         ratio, bends, steep = (np.asarray(one, np.float64) for one in compiled(run)(key))
+        kept = (low <= ratio) & (ratio <= high)
+        if not kept.any():
+            raise ValueError(f"the grid has no level with {low:g} <= sigma/alpha <= {high:g}, but {ratio}")
+        ratio, bends, steep = ratio[kept], bends[kept], steep[kept]
         metrics: dict[str, Any] = {}
         for place, at in enumerate(ratio):
             metrics[f"curvature@{at:.3g}"] = float(np.median(bends[place]))

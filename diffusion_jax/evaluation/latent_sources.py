@@ -19,7 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.evaluation.latent_use import known_of, latents_of
+from diffusion_jax.evaluation.latent_use import latents_of
+from diffusion_jax.evaluation.level_losses import known_of
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.sampling.transforms.extrapolation import Guide, mixed
 from diffusion_jax.types import Array, Batch, Bound, Key

@@ -29,8 +29,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.evaluation.compiling import compiled
+from diffusion_jax.evaluation.level_losses import known_of, loss_at
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.levels import token_sum
 from diffusion_jax.objectives.weights import Weight
 from diffusion_jax.types import Array, Batch, Key, Latents
 
@@ -41,11 +41,6 @@ def latents_of(bind: Bind) -> Latents:
     if found is None:
         raise ValueError("this model has no discrete latents: its objective must be `latent`")
     return found
-
-
-def known_of(batch: Batch) -> dict[str, Any]:
-    """The conditions of a batch of the data set."""
-    return {"label": jnp.asarray(batch["label"])} if "label" in batch else {}
 
 
 def latent_use(
@@ -89,12 +84,7 @@ def latent_use(
                 noise = jax.random.fold_in(noise_key, place)
 
                 def loss(latents: Array, noise: Key = noise, ratio: float = ratio) -> Array:
-                    bound = bind({**known, "latents": latents})
-                    assert bound.denoiser is not None
-                    t = bound.process.time(jnp.asarray(ratio, x0.dtype)).reshape(1, 1)
-                    x_t = bound.process.marginal(x0, t).sample(noise)
-                    error = token_sum((bound.denoiser(x_t, t) - x0) ** 2)
-                    return (weight(bound.process)(t) * error).mean(1)
+                    return loss_at(noise, bind({**known, "latents": latents}), weight, x0, ratio)
 
                 for name, latents in choices.items():
                     found[f"{name}@{ratio:g}"] = loss(latents)
