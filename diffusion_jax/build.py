@@ -37,6 +37,7 @@ KINDS: dict[str, str] = {
     "latents": "diffusion_jax.networks.latents",
     "encoder": "diffusion_jax.networks.encoder",
     "prior": "diffusion_jax.networks.prior",
+    "latent_prior": "diffusion_jax.sampling.latent_prior",
     "objective": "diffusion_jax.objectives",
     "term": "diffusion_jax.objectives.terms",
     "pairs": "diffusion_jax.objectives.pairs",
