@@ -68,40 +68,53 @@ def latent_use(
                 f"{batch_size}"
             )
 
-        def score(key: Key, x0: Array, known: Batch) -> dict[str, Array]:
+        def read(key: Key, x0: Array, known: Batch) -> tuple[Array, dict[str, Array], dict[str, Array]]:
+            """(codes [B, m], what is told of each sample, weights of latents from each source)."""
             model = latents_of(bind)
-            code_key, noise_key, prior_key = jax.random.split(key, 3)
+            code_key, prior_key = jax.random.split(key)
             logits, codes = model.logits(x0, known), model.extract(code_key, x0, known)
+            size = logits.shape[-1] + 1
             law = jax.nn.softmax(logits)
-            found = {"codes": codes, "entropy": jax.scipy.special.entr(law).sum(-1).mean(-1) / np.log(2)}
-            true = jax.nn.one_hot(codes, logits.shape[-1] + 1)
-            choices = {"true": true, "shuffled": jnp.roll(true, 1, axis=0), "null": jnp.full_like(codes, -1)}
+            told = {"entropy": jax.scipy.special.entr(law).sum(-1).mean(-1) / np.log(2)}
+            true = jax.nn.one_hot(codes, size)
+            null = jnp.broadcast_to(jax.nn.one_hot(size - 1, size), true.shape)
+            sources = {"true": true, "shuffled": jnp.roll(true, 1, axis=0), "null": null}
             if model.sample is not None and model.log_prob is not None:
-                found["prior"] = -model.log_prob(codes, known) / np.log(2)
-                choices["drawn"] = model.sample(jax.random.split(prior_key, len(x0)), known)
+                told["prior"] = -model.log_prob(codes, known) / np.log(2)
+                drawn = model.sample(jax.random.split(prior_key, len(x0)), known)
+                sources["drawn"] = jax.nn.one_hot(drawn, size)
+            return codes, told, sources
 
-            for place, ratio in enumerate(ratios):
-                noise = jax.random.fold_in(noise_key, place)
+        def score(
+            key: Key, x0: Array, known: Batch, sources: dict[str, Array], ratio: Array
+        ) -> tuple[dict[str, Array], Array]:
+            """(the loss of each sample with each source, the gradient's norm at the true latents)."""
 
-                def loss(latents: Array, noise: Key = noise, ratio: float = ratio) -> Array:
-                    return loss_at(noise, bind({**known, "latents": latents}), weight, x0, ratio)
+            def loss(latents: Array) -> Array:
+                return loss_at(key, bind({**known, "latents": latents}), weight, x0, ratio)
 
-                for name, latents in choices.items():
-                    found[f"{name}@{ratio:g}"] = loss(latents)
-                gradient = jax.grad(lambda z, loss=loss: loss(z).sum())(true)
-                found[f"gradient@{ratio:g}"] = jnp.sqrt((gradient**2).sum((1, 2)))
-            return found
+            gradient = jax.grad(lambda z: loss(z).sum())(sources["true"])
+            return jax.tree.map(loss, sources), jnp.sqrt((gradient**2).sum((1, 2)))
 
-        run, parts, classes = compiled(score), [], []
+        read_one, score_one = compiled(read), compiled(score)
+        parts: dict[str, list[np.ndarray]] = {"codes": [], "label": []}
         for i, batch in enumerate(dataset.epoch(split, batch_size)):
             if not np.asarray(batch["mask"]).all():
                 continue
-            known = known_of(batch)
-            classes.append(np.asarray(known.get("label", np.zeros(batch_size, int))))
-            parts.append(run(jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known if labels else {}))
-        found = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
-        codes = found.pop("codes")
-        metrics = usage(codes, np.concatenate(classes))
+            own, x0, known = jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known_of(batch)
+            parts["label"].append(np.asarray(known.get("label", np.zeros(batch_size, int))))
+            known = known if labels else {}
+            codes, told, sources = read_one(jax.random.fold_in(own, len(ratios)), x0, known)
+            told["codes"] = codes
+            for place, ratio in enumerate(ratios):
+                noise = jax.random.fold_in(own, place)
+                losses, gradient = score_one(noise, x0, known, sources, jnp.asarray(ratio, x0.dtype))
+                told |= {f"{name}@{ratio:g}": value for name, value in losses.items()}
+                told[f"gradient@{ratio:g}"] = gradient
+            for name, value in told.items():
+                parts.setdefault(name, []).append(np.asarray(value))
+        found = {name: np.concatenate(value) for name, value in parts.items()}
+        metrics = usage(found.pop("codes"), found.pop("label"))
         metrics |= {name: float(value.mean()) for name, value in found.items()}
         lines = [
             f"{metrics['codes']:.3g} codes in use (least {metrics['codes_least']}), perplexity "

@@ -30,7 +30,7 @@ def known_of(batch: Batch) -> dict[str, Any]:
     return {"label": jnp.asarray(batch["label"])} if "label" in batch else {}
 
 
-def loss_at(key: Key, bound: Bound, weight: Callable[[Any], Weight], x0: Array, ratio: float) -> Array:
+def loss_at(key: Key, bound: Bound, weight: Callable[[Any], Weight], x0: Array, ratio: Any) -> Array:
     """lambda |x0_hat - x0|^2 of x0 [B, T, ...] noised to sigma/alpha = ratio, mean over tokens: [B]."""
     assert bound.denoiser is not None
     t = bound.process.time(jnp.asarray(ratio, x0.dtype)).reshape(1, 1)
@@ -61,17 +61,19 @@ def level_losses(
                 f"{batch_size}"
             )
 
-        def score(key: Key, x0: Array, known: Batch) -> list[Array]:
-            keys, bound = jax.random.split(key, len(ratios)), bind(known)
-            return [loss_at(one, bound, weight, x0, ratio) for one, ratio in zip(keys, ratios, strict=True)]
+        def score(key: Key, x0: Array, known: Batch, ratio: Array) -> Array:
+            return loss_at(key, bind(known), weight, x0, ratio)
 
-        run, found = compiled(score), []
+        run = compiled(score)
+        found: list[list[np.ndarray]] = [[] for _ in ratios]
         for i, batch in enumerate(dataset.epoch(split, batch_size)):
             if not np.asarray(batch["mask"]).all():
                 continue
-            known = known_of(batch) if labels else {}
-            found.append(run(jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known))
-        losses = np.concatenate([np.asarray(part, np.float64) for part in found], axis=1)
+            x0, known = jnp.asarray(batch["x"]), known_of(batch) if labels else {}
+            for place, ratio in enumerate(ratios):
+                own = jax.random.fold_in(jax.random.fold_in(key, i), place)
+                found[place].append(np.asarray(run(own, x0, known, jnp.asarray(ratio, x0.dtype))))
+        losses = np.asarray([np.concatenate(parts) for parts in found], np.float64)
         errors = losses.std(1, ddof=1) / np.sqrt(losses.shape[1])
         metrics: dict[str, Any] = {"samples": losses.shape[1]}
         for ratio, mean, error in zip(ratios, losses.mean(1), errors, strict=True):

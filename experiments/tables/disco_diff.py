@@ -1,4 +1,4 @@
-"""DisCo-Diff (arXiv 2407.03300): its toy with the controls that the paper lacks, digits, texture, ImageNet."""
+"""DisCo-Diff (arXiv 2407.03300): its toy, with the controls that the paper lacks, images, and its tables."""
 
 from experiments.reporting import Row, Run, Table
 
@@ -33,9 +33,9 @@ def _toy_runs(control: str) -> tuple[Run, ...]:
 def _toy_rows(control: str, label: str) -> tuple[Row, ...]:
     runs, has = _toy(control), "plain" not in control
 
-    def row(what: str, metric: str, unit: str = "", limit: str | float | None = None, **more) -> Row:
+    def row(what: str, metric: str, unit: str = "", limit: str | float | None = None) -> Row:
         known = ("toy_exact", limit) if isinstance(limit, str) else limit
-        return Row(f"toy, {label}: {what}", runs, metric, unit, limit=known, se="", **more)
+        return Row(f"toy, {label}: {what}", runs, metric, unit, limit=known)
 
     rows = []
     if has:
