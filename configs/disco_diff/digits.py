@@ -21,6 +21,8 @@ are trained from scratch and together. Variants:
 The numbers to expect: `python -m experiments.tables disco_diff`.
 """
 
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from configs.variants import chosen
@@ -75,7 +77,7 @@ def _codebook(count: int, codes: int) -> dict:
     return sizes
 
 
-def _frechet(labels: bool, **method) -> dict:
+def _frechet(labels: bool, **method: Any) -> dict:
     return {
         "name": "frechet",
         "extractor": "digit_features",
@@ -86,7 +88,7 @@ def _frechet(labels: bool, **method) -> dict:
     }
 
 
-def _with(source: str, evaluation: dict, **given) -> dict:
+def _with(source: str, evaluation: dict, **given: Any) -> dict:
     return {"name": source, "evaluation": evaluation, **given}
 
 

@@ -2,9 +2,9 @@
 
     python -m experiments.train --config configs/disco_diff/textures.py --workdir runs/disco_textures
 
-About eight minutes on two CPU cores. EDM's network of `configs/edm/textures.py`, conditional on the photograph,
-also sees ten latents of ten codes, which a small vision transformer reads from 4x4 patches. Samples are
-compared as images: Frechet and kernel distance of the pixels, precision and recall. Variants:
+About eight minutes on two CPU cores. EDM's network of `configs/edm/textures.py`, conditional on the
+photograph, also sees ten latents of ten codes, which a small vision transformer reads from 4x4 patches.
+Samples are compared as images: Frechet and kernel distance of the pixels, precision and recall. Variants:
 
     plain          no latents, the very same U-Net
     unconditional  does not know the photograph; goes before the others

@@ -4,7 +4,9 @@ With v = dx/dt the drift (`sampling.ode`) and T = v/|v| along a solution x(t), f
 together,
 
     curvature  = |dT/dt| / |dx/dt|,     dT/dt = dT(x, t) along (v, 1),
-    jacobian   = |dv/dx|_F^2.
+    jacobian   = |dv/dx|_F^2 / (dr/dt)^2,
+
+the second with respect to r = sigma/alpha, so that neither depends on how fast t runs.
 
 DisCo-Diff (arXiv 2407.03300, appendix F) steps back by dt = 0.001 instead of differentiating, and shows means
 over curves; these are dominated by the few curves that pass between modes, so that medians stand beside them
@@ -44,13 +46,14 @@ def bend(process: Any, denoiser: Denoiser, x: Array, t: Array) -> Array:
 
 
 def steepness(key: Key, process: Any, denoiser: Denoiser, x: Array, t: Array) -> Array:
-    """|dv/dx|_F^2 at x [B, T, ...] and level t (), unbiased: |J u|^2 for one u ~ N(0, 1) a sample; [B]."""
+    """|dv/dx|_F^2/(dr/dt)^2 at x [B, T, ...] and level t (), by |J u|^2 for one u ~ N(0, 1) a sample; [B]."""
 
     def velocity(x: Array) -> Array:
         return drift(process, x, denoiser(x, t), jnp.reshape(t, (1, 1)))
 
     _, moved = jax.jvp(velocity, (x,), (jax.random.normal(key, x.shape, x.dtype),))
-    return _square(moved)
+    _, pace = jax.jvp(process.ratio, (t,), (jnp.ones_like(t),))
+    return _square(moved) / pace**2
 
 
 def _square(x: Array) -> Array:

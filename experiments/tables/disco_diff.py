@@ -66,17 +66,150 @@ def _toy_rows(control: str, label: str) -> tuple[Row, ...]:
         rows.append(
             row("median curvature, null latents", "curvature_null/curvature", "", "curvature/curvature")
         )
-    rows.append(row("|dv/dx|^2 at sigma 1", _JACOBIAN, "", _JACOBIAN))
+    rows.append(row("squared Jacobian norm at sigma 1.05", _JACOBIAN, "", _JACOBIAN))
     return tuple(rows)
 
 
-_JACOBIAN = "curvature/jacobian@0.962"
+_JACOBIAN = "curvature/jacobian@1.05"
+
+_DIGITS = "configs/disco_diff/digits.py"
+_FRECHET = "digit-feature Frechet distance"
+_TRAINED = (0, 1)  # seeds of the main rows of digits
+_MAIN = {
+    # id -> (label, variants)
+    "digits_small": ("conditional, EDM, the same U-Net", "small"),
+    "digits_plain": ("conditional, EDM, more parameters", "plain"),
+    "digits_disco": ("conditional, DisCo", "rows"),
+    "digits_uncond_small": ("unconditional, EDM, the same U-Net", "small,no_classes"),
+    "digits_uncond_plain": ("unconditional, EDM, more parameters", "plain,no_classes"),
+    "digits_uncond_disco": ("unconditional, DisCo", "unconditional,rows_unconditional"),
+}
+_SWEEP = {
+    "m1": "1 latent of 10 codes",
+    "m2": "2 latents of 10 codes",
+    "m10": "10 latents of 10 codes",
+    "k5": "5 latents of 5 codes",
+    "k50": "5 latents of 50 codes",
+    "cold": "tau 0.3",
+    "hot": "tau 3",
+    "hard": "straight-through",
+    "kl_strong": "continuous latents, KL weight 1",
+    "kl_weak": "continuous latents, KL weight 0.1",
+}
+
+
+def _seeds(name: str) -> tuple[str, ...]:
+    return tuple(f"{name}_s{seed}" for seed in _TRAINED)
+
+
+def _main_rows(name: str, label: str) -> tuple[Row, ...]:
+    runs = _seeds(name)
+
+    def row(what: str, metric: str, unit: str = _FRECHET) -> Row:
+        limit = (runs[0], "prior/real_matched") if unit == _FRECHET else None
+        return Row(f"digits, {label}: {what}", runs, metric, unit, limit=limit)
+
+    if "disco" not in name:
+        losses = tuple(row(f"loss at sigma {sigma}", f"loss/loss@{sigma}", "") for sigma in ("0.5", "2", "5"))
+        return (
+            row("deterministic", "prior/matched"),
+            row("stochastic", "prior_stochastic/matched"),
+            row("median curvature", "curvature/curvature", "1/length"),
+            *losses,
+        )
+    sources = ("oracle", "prior", "null")
+    return (
+        *(row(f"{source}, deterministic", f"{source}/matched") for source in sources),
+        *(row(f"{source}, stochastic", f"{source}_stochastic/matched") for source in sources),
+        row("oracle, guidance 1", "oracle_g1/matched"),
+        row("prior, guidance 1", "prior_g1/matched"),
+        row("prior, guidance 2", "prior_g2/matched"),
+        row("prior at temperature 0.7", "prior_cold/matched"),
+        row("median curvature", "curvature/curvature", "1/length"),
+        row("median curvature, null latents", "curvature_null/curvature", "1/length"),
+        *(
+            row(f"loss at sigma {sigma}, {name} latents", f"use/{name}@{sigma}", "")
+            for sigma in ("0.5", "2", "5")
+            for name in ("true", "null")
+        ),
+        row("change by an exchange in the last quarter of the steps", "swap/swap@0.25", "share"),
+        row("codes in use", "use/codes", "of 10"),
+        row("I(code; digit), best latent", "use/information_best", "bits"),
+    )
+
+
+def _source_rows(run: str, label: str, unit: str = _FRECHET, paper: tuple = (None, None)) -> tuple[Row, ...]:
+    limit = (run, "prior/real_matched")
+    return (
+        Row(f"{label}: oracle", run, "oracle/matched", unit, paper=paper[0], limit=limit),
+        Row(f"{label}: prior", run, "prior/matched", unit, paper=paper[1], limit=limit),
+        Row(f"{label}: null", run, "null/matched", unit, limit=limit),
+    )
+
+
+_TEXTURES = "configs/disco_diff/textures.py"
+_TEXTURE_UNIT = "Frechet distance of pixels"
+_TEXTURE_RUNS = {
+    # id -> (label, variants)
+    "textures_plain": ("texture, conditional, EDM", "plain"),
+    "textures_disco": ("texture, conditional, DisCo", ""),
+    "textures_uncond_plain": ("texture, unconditional, EDM", "plain,no_classes"),
+    "textures_uncond_disco": ("texture, unconditional, DisCo", "unconditional"),
+}
+
+_IMAGENET = {
+    # id -> (label, config, FID of the paper)
+    "imagenet64": ("ImageNet-64, class conditional, ODE (78)", "imagenet64.py:fid", 1.65),
+    "imagenet64_restart": ("ImageNet-64, class conditional, Restart (623)", "imagenet64.py:restart", 1.22),
+    "imagenet64_unconditional": ("ImageNet-64, unconditional (50)", "imagenet64.py:unconditional,fid", 3.70),
+    "imagenet128": ("ImageNet-128, class conditional, ODE (114)", "imagenet128.py:fid", 1.98),
+}
+
+
+def _named(path: str, variants: str) -> str:
+    return f"{path}:{variants}" if variants else path
+
 
 RUNS = (
     Run("toy_exact", f"{_TOY}:exact"),
     *(run for control in _CONTROLS for run in _toy_runs(control)),
+    *(
+        Run(f"{name}_s{seed}", f"{_DIGITS}:{variants}", {"seed": seed} if seed else {})
+        for name, (_, variants) in _MAIN.items()
+        for seed in _TRAINED
+    ),
+    *(Run(f"digits_uncond_{name}_s0", f"{_DIGITS}:unconditional,{name}") for name in _SWEEP),
+    Run("digits_tuned_s0", f"{_DIGITS}:tuned"),
+    Run("digits_after_s0", f"{_DIGITS}:after"),
+    Run("digits_groups_s0", f"{_DIGITS}:groups"),
+    *(Run(name, _named(_TEXTURES, variants)) for name, (_, variants) in _TEXTURE_RUNS.items()),
+    *(
+        Run(name, f"configs/disco_diff/{config}", needs_data=True)
+        for name, (_, config, _) in _IMAGENET.items()
+    ),
 )
 
-ROWS = tuple(row for control, label in _CONTROLS.items() for row in _toy_rows(control, label))
+ROWS = (
+    *(row for control, label in _CONTROLS.items() for row in _toy_rows(control, label)),
+    *(row for name, (label, _) in _MAIN.items() for row in _main_rows(name, label)),
+    *(
+        row
+        for name, label in _SWEEP.items()
+        for row in _source_rows(f"digits_uncond_{name}_s0", f"digits, unconditional, {label}")
+    ),
+    *_source_rows("digits_tuned_s0", "digits, conditional, DisCo from the trained EDM"),
+    *_source_rows("digits_after_s0", "digits, conditional, DisCo, the prior trained after"),
+    *_source_rows("digits_groups_s0", "digits, conditional, DisCo, two groups of 3 latents"),
+    *(
+        row
+        for name, (label, _) in _TEXTURE_RUNS.items()
+        for row in (
+            _source_rows(name, label, _TEXTURE_UNIT)
+            if "disco" in name
+            else (Row(label, name, "prior/matched", _TEXTURE_UNIT, limit=(name, "prior/real_matched")),)
+        )
+    ),
+    *(Row(label, name, "fid/lowest", "FID", paper=paper) for name, (label, _, paper) in _IMAGENET.items()),
+)
 
 TABLE = Table("DisCo-Diff: discrete latents learned with the denoiser (arXiv 2407.03300)", RUNS, ROWS)

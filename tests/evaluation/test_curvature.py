@@ -47,11 +47,11 @@ def test_the_curvature_of_an_elongated_normal(key, x64):
 
 
 def test_the_jacobian_of_a_normal(key, x64):
-    """dx/dt = sigma_max sigma x/(s^2 + sigma^2): diagonal."""
+    """dx/dsigma = sigma x/(s^2 + sigma^2): diagonal."""
     std, sigma = np.array([0.5, 2.0]), 1.5
     x = jax.random.normal(key, (200_000, 1, 2))
     found = steepness(key, PROCESS, normal([0.0, 0.0], std), x, PROCESS.time(jnp.asarray(sigma)))
-    wanted = ((20.0 * sigma / (std**2 + sigma**2)) ** 2).sum()
+    wanted = ((sigma / (std**2 + sigma**2)) ** 2).sum()
     np.testing.assert_allclose(found.mean(), wanted, rtol=0.02)
 
 
