@@ -13,6 +13,8 @@ are trained from scratch and together. Variants:
     m1, m2, m10    so many latents; k5, k50: so many codes
     groups         two groups of latents, of the decoder's layers at 4x4 and at 8x8 pixels
     cold, hot      temperature 0.3 and 3; hard: straight-through
+    kl_strong      continuous latents whose divergence from N(0, I) weighs 1, after `unconditional`;
+    kl_weak        or 0.1: their prior is a diffusion model
     tuned          goes on from `small`, the trained denoiser without latents
     after          only the prior learns, from the variables of the config itself
     rows           all evaluations of the table: samplers, guidance, curvature, exchange
@@ -142,6 +144,30 @@ def _without(labels: bool) -> dict:
     }
 
 
+def _continuous(kl_weight: float) -> dict:
+    """Latents of ten features instead of ten codes, whose prior is a diffusion transformer; unconditional."""
+    unit = {"name": "edm", "sigma_data": 1.0}
+    prior = {
+        "name": "denoising",
+        "network": {"name": "transformer", "width": 48, "depth": 2, "heads": 4, "condition": 5},
+        "process": {"name": "edm", "sigma_max": 80.0},
+        "coefficients": unit,
+        "levels": {"name": "per_sample", "levels": {"name": "lognormal", "mean": -0.5, "std": 1.2}},
+        "weight": unit,
+    }
+    inner = _denoising(16, _tokens(5, 10))
+    return {
+        "objective": {
+            "name": "continuous_latent",
+            "objective": inner | {"network": inner["network"] | {"labels": 0}},
+            "encoder": {"name": "convolutional", "latents": 5, "codes": 20, "width": 16},
+            "latent_prior": {"name": "diffused", "latents": 5, "features": 10, "objective": prior, **_HEUN},
+            "kl_weight": kl_weight,
+        },
+        "evaluation": {name: one for name, one in _sources(False).items() if name != "use"},
+    }
+
+
 VARIANTS = {
     "debug": {
         "objective.objective.network.channels": 8,
@@ -181,6 +207,8 @@ VARIANTS = {
     "hard": {"objective.hard": True},
     "tuned": {"init_from": "runs/digits_small_s0"},
     "after": {"objective.stop": True, "init_from": "runs/digits_disco_s0"},
+    "kl_strong": _continuous(1.0),
+    "kl_weak": _continuous(0.1),
     "rows": {"evaluation": _rows(True)},
     "rows_unconditional": {"evaluation": _rows(False)},
 }

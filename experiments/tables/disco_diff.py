@@ -11,8 +11,6 @@ _CONTROLS = {
     "plain_single_mode": "the paper's form, no latents",
     "single_mode": "the paper's form, soft latents",
     "single_mode_hard": "the paper's form, straight-through latents",
-    "cold": "perceptron, soft latents, tau 0.3",
-    "hot": "perceptron, soft latents, tau 3",
 }
 _VARIANTS = {"soft": "", "single_mode_hard": "single_mode,hard"}
 
@@ -86,9 +84,7 @@ _MAIN = {
 }
 _SWEEP = {
     "m1": "1 latent of 10 codes",
-    "m2": "2 latents of 10 codes",
     "m10": "10 latents of 10 codes",
-    "k5": "5 latents of 5 codes",
     "k50": "5 latents of 50 codes",
     "cold": "tau 0.3",
     "hot": "tau 3",
@@ -157,13 +153,33 @@ _TEXTURE_RUNS = {
     "textures_uncond_disco": ("texture, unconditional, DisCo", "unconditional"),
 }
 
-_IMAGENET = {
-    # id -> (label, config, FID of the paper)
-    "imagenet64": ("ImageNet-64, class conditional, ODE (78)", "imagenet64.py:fid", 1.65),
-    "imagenet64_restart": ("ImageNet-64, class conditional, Restart (623)", "imagenet64.py:restart", 1.22),
-    "imagenet64_unconditional": ("ImageNet-64, unconditional (50)", "imagenet64.py:unconditional,fid", 3.70),
-    "imagenet128": ("ImageNet-128, class conditional, ODE (114)", "imagenet128.py:fid", 1.98),
-}
+_IMAGENET = (
+    # id, variants, label -> (metric, FID of the paper)
+    (
+        "imagenet64",
+        "imagenet64.py:fid",
+        {
+            "ImageNet-64, class conditional, ODE, oracle": ("oracle", 1.65),
+            "ImageNet-64, class conditional, ODE, prior": ("prior", 1.81),
+            "ImageNet-64, class conditional, ODE, prior, guidance 1": ("prior_g1", 1.65),
+            "ImageNet-64, class conditional, Restart (623), prior": ("prior_restart", 1.22),
+            "ImageNet-64, class conditional, ODE, null": ("null", None),
+        },
+    ),
+    (
+        "imagenet64_unconditional",
+        "imagenet64.py:unconditional,fid_unconditional",
+        {"ImageNet-64, unconditional, ODE, prior, guidance 1": ("prior_g1", 3.70)},
+    ),
+    (
+        "imagenet128",
+        "imagenet128.py:fid",
+        {
+            "ImageNet-128, class conditional, ODE, oracle": ("oracle", None),
+            "ImageNet-128, class conditional, ODE, prior, guidance 1": ("prior_g1", 1.98),
+        },
+    ),
+)
 
 
 def _named(path: str, variants: str) -> str:
@@ -183,10 +199,7 @@ RUNS = (
     Run("digits_after_s0", f"{_DIGITS}:after"),
     Run("digits_groups_s0", f"{_DIGITS}:groups"),
     *(Run(name, _named(_TEXTURES, variants)) for name, (_, variants) in _TEXTURE_RUNS.items()),
-    *(
-        Run(name, f"configs/disco_diff/{config}", needs_data=True)
-        for name, (_, config, _) in _IMAGENET.items()
-    ),
+    *(Run(name, f"configs/disco_diff/{config}", needs_data=True) for name, config, _ in _IMAGENET),
 )
 
 ROWS = (
@@ -209,7 +222,11 @@ ROWS = (
             else (Row(label, name, "prior/matched", _TEXTURE_UNIT, limit=(name, "prior/real_matched")),)
         )
     ),
-    *(Row(label, name, "fid/lowest", "FID", paper=paper) for name, (label, _, paper) in _IMAGENET.items()),
+    *(
+        Row(label, name, f"{source}/lowest", "FID", paper=paper)
+        for name, _, rows in _IMAGENET
+        for label, (source, paper) in rows.items()
+    ),
 )
 
 TABLE = Table("DisCo-Diff: discrete latents learned with the denoiser (arXiv 2407.03300)", RUNS, ROWS)

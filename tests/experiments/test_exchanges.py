@@ -45,6 +45,22 @@ def test_one_group_is_all_and_groups_must_divide_the_latents(trained):
         exchanges.drawn(trained, 4, seed=0, groups=2)
 
 
+def test_latents_guide_away_from_null_ones(trained):
+    """No excess is no guidance, D + g (D - D_null) is linear in g where the sampler takes one step."""
+    given = {"count": 5, "seed": 3, "sampler": "ddim", "grid": {"name": "linear_grid", "steps": 1}}
+    plain, none, one, two = (
+        runner.drawn(trained, latents=latents, **given).x
+        for latents in (None, {"excess": 0.0}, {"excess": 1.0}, {"excess": 2.0})
+    )
+    np.testing.assert_allclose(none, plain, rtol=1e-5)
+    np.testing.assert_allclose(two - plain, 2 * (one - plain), rtol=1e-3, atol=1e-4)
+    assert np.abs(one - plain).max() > 1e-2
+    outside = runner.drawn(trained, latents={"excess": 1.0, "low": 1e6, "high": 1e7}, **given).x
+    np.testing.assert_allclose(outside, plain, rtol=1e-5)
+    cold = runner.drawn(trained, latents={"temperature": 0.0}, **given).x
+    assert cold.shape == plain.shape
+
+
 def test_the_command_draws_a_panel_for_each_exchange(workdir, tmp_path, capsys):
     out = tmp_path / "exchanges.png"
     exchanges.main(["--workdir", str(workdir), "--count", "3", "--out", str(out)])
