@@ -83,7 +83,7 @@ def _frechet(labels: bool, **method: Any) -> dict:
     return {
         "name": "frechet",
         "extractor": "digit_features",
-        "count": 1080,
+        "count": 720,
         "seeds": 2,
         "labels": labels,
         **(method or _HEUN),
@@ -118,7 +118,6 @@ def _rows(labels: bool) -> dict:
         "oracle_stochastic": _with("from_encoder", churned, labels=labels),
         "prior_stochastic": churned,
         "null_stochastic": _with("without_latents", churned),
-        "oracle_g1": _with("from_encoder", plain, labels=labels, guidance=1.0),
         "prior_g1": _with("from_prior", plain, guidance=1.0),
         "prior_g2": _with("from_prior", plain, guidance=2.0),
         "prior_cold": _with("from_prior", plain, temperature=0.7),

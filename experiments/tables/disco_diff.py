@@ -72,15 +72,13 @@ _JACOBIAN = "curvature/jacobian@1.05"
 
 _DIGITS = "configs/disco_diff/digits.py"
 _FRECHET = "digit-feature Frechet distance"
-_TRAINED = (0, 1)  # seeds of the main rows of digits
 _MAIN = {
-    # id -> (label, variants)
-    "digits_small": ("conditional, EDM, the same U-Net", "small"),
-    "digits_plain": ("conditional, EDM, more parameters", "plain"),
-    "digits_disco": ("conditional, DisCo", "rows"),
-    "digits_uncond_small": ("unconditional, EDM, the same U-Net", "small,no_classes"),
-    "digits_uncond_plain": ("unconditional, EDM, more parameters", "plain,no_classes"),
-    "digits_uncond_disco": ("unconditional, DisCo", "unconditional,rows_unconditional"),
+    # id -> (label, variants, seeds of training)
+    "digits_small": ("conditional, EDM, the same U-Net", "small", (0,)),
+    "digits_plain": ("conditional, EDM, more parameters", "plain", (0, 1)),
+    "digits_disco": ("conditional, DisCo", "rows", (0, 1)),
+    "digits_uncond_plain": ("unconditional, EDM, more parameters", "plain,no_classes", (0,)),
+    "digits_uncond_disco": ("unconditional, DisCo", "unconditional,rows_unconditional", (0,)),
 }
 _SWEEP = {
     "m1": "1 latent of 10 codes",
@@ -95,7 +93,7 @@ _SWEEP = {
 
 
 def _seeds(name: str) -> tuple[str, ...]:
-    return tuple(f"{name}_s{seed}" for seed in _TRAINED)
+    return tuple(f"{name}_s{seed}" for seed in _MAIN[name][2])
 
 
 def _main_rows(name: str, label: str) -> tuple[Row, ...]:
@@ -117,7 +115,6 @@ def _main_rows(name: str, label: str) -> tuple[Row, ...]:
     return (
         *(row(f"{source}, deterministic", f"{source}/matched") for source in sources),
         *(row(f"{source}, stochastic", f"{source}_stochastic/matched") for source in sources),
-        row("oracle, guidance 1", "oracle_g1/matched"),
         row("prior, guidance 1", "prior_g1/matched"),
         row("prior, guidance 2", "prior_g2/matched"),
         row("prior at temperature 0.7", "prior_cold/matched"),
@@ -191,8 +188,8 @@ RUNS = (
     *(run for control in _CONTROLS for run in _toy_runs(control)),
     *(
         Run(f"{name}_s{seed}", f"{_DIGITS}:{variants}", {"seed": seed} if seed else {})
-        for name, (_, variants) in _MAIN.items()
-        for seed in _TRAINED
+        for name, (_, variants, seeds) in _MAIN.items()
+        for seed in seeds
     ),
     *(Run(f"digits_uncond_{name}_s0", f"{_DIGITS}:unconditional,{name}") for name in _SWEEP),
     Run("digits_tuned_s0", f"{_DIGITS}:tuned"),
@@ -204,7 +201,7 @@ RUNS = (
 
 ROWS = (
     *(row for control, label in _CONTROLS.items() for row in _toy_rows(control, label)),
-    *(row for name, (label, _) in _MAIN.items() for row in _main_rows(name, label)),
+    *(row for name, (label, _, _) in _MAIN.items() for row in _main_rows(name, label)),
     *(
         row
         for name, label in _SWEEP.items()
