@@ -9,7 +9,7 @@ none. The score of a single Gaussian is built into the paper's own denoiser: `si
     single_mode        the paper's form, z telling the centre of the mode; also with `hard`
     plain              no latents, the perceptron
     plain_single_mode  no latents, the paper's form: the control that it has not got
-    cold, hot          temperature 0.3 and 3
+    annealed           soft latents whose temperature falls to 0.05 over two thirds of the training
     exact              the exact denoiser: the limit without latents
 
 The numbers to expect: `python -m experiments.tables disco_diff`.
@@ -36,6 +36,19 @@ def _denoising(network: dict, coefficients: dict) -> dict:
         "coefficients": coefficients,
         "levels": {"name": "per_sample", "levels": {"name": "lognormal", "mean": 0.25, "std": 1.2}},
         "weight": _EDM,
+    }
+
+
+def _latent(**temperatures: float) -> dict:
+    return {
+        "name": "latent",
+        "objective": _denoising(_MLP | {"latents": _TOKENS}, _EDM),
+        "encoder": {"name": "perceptron", "latents": 1, "codes": 8, "width": 128, "depth": 2},
+        "prior": {"name": "autoregressive", "latents": 1, "codes": 8, "width": 32, "depth": 1, "heads": 2},
+        "hard": False,
+        "temperature": 1.0,
+        "dropout": 0.1,
+        **temperatures,
     }
 
 
@@ -83,8 +96,7 @@ VARIANTS = {
         "objective": _denoising({"name": "single_mode", "network": _MLP, "std": _STD}, _ONE),
         "evaluation": _WITHOUT,
     },
-    "cold": {"objective.temperature": 0.3},
-    "hot": {"objective.temperature": 3.0},
+    "annealed": {"objective": _latent(final_temperature=0.05, decay_steps=2000)},
     "exact": {
         "objective": {
             "name": "exact",
@@ -104,22 +116,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "seed": 0,
         "data": {"name": "eight_gaussians", "train": 8000, "test": 8000},
         "conditions": [],
-        "objective": {
-            "name": "latent",
-            "objective": _denoising(_MLP | {"latents": _TOKENS}, _EDM),
-            "encoder": {"name": "perceptron", "latents": 1, "codes": 8, "width": 128, "depth": 2},
-            "prior": {
-                "name": "autoregressive",
-                "latents": 1,
-                "codes": 8,
-                "width": 32,
-                "depth": 1,
-                "heads": 2,
-            },
-            "hard": False,
-            "temperature": 1.0,
-            "dropout": 0.1,
-        },
+        "objective": _latent(),
         "optimizer": {"name": "adam", "learning_rate": 1e-3, "warmup": 100},
         "ema": {"name": "warmup", "decay": 0.999},
         "init_from": None,

@@ -7,6 +7,7 @@ _SEEDS = (0, 1, 2, 3, 4)
 _CONTROLS = {
     "plain": "perceptron, no latents",
     "soft": "perceptron, soft latents",
+    "annealed": "perceptron, soft latents, tau 1 to 0.05",
     "hard": "perceptron, straight-through latents",
     "plain_single_mode": "the paper's form, no latents",
     "single_mode": "the paper's form, soft latents",
