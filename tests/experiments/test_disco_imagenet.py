@@ -92,10 +92,8 @@ def test_the_second_stage_trains_the_prior_alone(side):
     objective, optimizer = build("objective", config.objective), build("optimizer", config.optimizer)
     key, x = jax.random.key(0), jnp.zeros((1, 1, side, side, 3))
     params = jax.eval_shape(objective.init, key, {"x": x, "label": jnp.zeros(1, int)}).params
-    ones = jax.tree.map(lambda leaf: np.ones(leaf.shape, np.float32), params)
-    updates, _ = optimizer.update(ones, optimizer.update(ones, optimizer.init(ones), ones)[1], ones)
-    moved = {name: any(np.any(leaf) for leaf in jax.tree.leaves(tree)) for name, tree in updates.items()}
-    assert moved == {"network": False, "encoder": False, "prior": True}
+    moments = [leaf for leaf in jax.tree.leaves(jax.eval_shape(optimizer.init, params)) if leaf.ndim]
+    assert len(moments) == 2 * len(jax.tree.leaves(params["prior"]))
 
 
 def test_evaluations_of_the_network_that_sampling_costs():
