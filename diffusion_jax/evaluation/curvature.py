@@ -62,7 +62,7 @@ def _square(x: Array) -> Array:
 
 def ode_curvature(
     sampler: Sampler | Callable[..., Sampler],
-    grid: Any,
+    grid: Array | Callable[[Any], Array],
     count: int = 1000,
     labels: bool = False,
     low: float = 0.0,

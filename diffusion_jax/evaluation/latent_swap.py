@@ -37,7 +37,7 @@ def exchanged(
 
 def latent_swap(
     sampler: Sampler | Callable[..., Sampler],
-    grid: Any,
+    grid: Array | Callable[[Any], Array],
     shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     count: int = 250,
     labels: bool = False,
