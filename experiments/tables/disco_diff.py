@@ -65,11 +65,8 @@ def _toy_rows(control: str, label: str) -> tuple[Row, ...]:
         rows.append(
             row("median curvature, null latents", "curvature_null/curvature", "", "curvature/curvature")
         )
-    rows.append(row("squared Jacobian norm at sigma 1.05", _JACOBIAN, "", _JACOBIAN))
     return tuple(rows)
 
-
-_JACOBIAN = "curvature/jacobian@1.05"
 
 _DIGITS = "configs/disco_diff/digits.py"
 _FRECHET = "digit-feature Frechet distance"
