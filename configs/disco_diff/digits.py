@@ -15,7 +15,8 @@ are trained from scratch and together. Variants:
     cold, hot      temperature 0.3 and 3; hard: straight-through
     kl_strong      continuous latents whose divergence from N(0, I) weighs 1, after `unconditional`;
     kl_weak        or 0.1: their prior is a diffusion model
-    tuned          goes on from `small`, the trained denoiser without latents
+    tuned          goes on from `small`, the trained denoiser without latents; `small,tuned` is the same
+                   without latents
     after          only the prior learns, from the variables of the config itself
     rows           all evaluations of the table: samplers, guidance, curvature, exchange
     sources        oracle, prior and null alone

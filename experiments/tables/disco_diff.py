@@ -73,10 +73,11 @@ _FRECHET = "digit-feature Frechet distance"
 _MAIN = {
     # id -> (label, variants, seeds of training)
     "digits_small": ("conditional, EDM, the same U-Net", "small", (0,)),
+    "digits_small_tuned": ("conditional, EDM, the same U-Net, twice the steps", "small,tuned", (0,)),
     "digits_plain": ("conditional, EDM, more parameters", "plain", (0, 1)),
     "digits_disco": ("conditional, DisCo", "rows", (0, 1)),
-    "digits_uncond_plain": ("unconditional, EDM, more parameters", "plain,no_classes", (0,)),
-    "digits_uncond_disco": ("unconditional, DisCo", "unconditional,rows_unconditional", (0,)),
+    "digits_uncond_plain": ("unconditional, EDM, more parameters", "plain,no_classes", (0, 1)),
+    "digits_uncond_disco": ("unconditional, DisCo", "unconditional,rows_unconditional", (0, 1)),
 }
 _SWEEP = {
     "m1": "1 latent of 10 codes",
@@ -205,7 +206,7 @@ ROWS = (
         for name, label in _SWEEP.items()
         for row in _source_rows(f"digits_uncond_{name}_s0", f"digits, unconditional, {label}")
     ),
-    *_source_rows("digits_tuned_s0", "digits, conditional, DisCo from the trained EDM"),
+    *_source_rows("digits_tuned_s0", "digits, conditional, DisCo, from the trained EDM (twice the steps)"),
     *_source_rows("digits_after_s0", "digits, conditional, DisCo, the prior trained after"),
     *_source_rows("digits_groups_s0", "digits, conditional, DisCo, two groups of 3 latents"),
     *(
