@@ -11,7 +11,7 @@ are trained from scratch and together. Variants:
     unconditional  no classes; goes before the others: `unconditional,m2`
     no_classes     no classes and no latents, after plain or small
     m1, m2, m10    so many latents; k5, k50: so many codes
-    groups         two groups of latents, of the decoder's layers at 4x4 and at 8x8 pixels
+    groups         two groups of latents, of the decoder at 4x4 and, with attention there, at 8x8 pixels
     cold, hot      temperature 0.3 and 3; hard: straight-through
     kl_strong      continuous latents whose divergence from N(0, I) weighs 1, after `unconditional`;
     kl_weak        or 0.1: their prior is a diffusion model
@@ -201,7 +201,11 @@ VARIANTS = {
     },
     **{f"m{count}": _codebook(count, 10) for count in (1, 2, 10)},
     **{f"k{codes}": _codebook(5, codes) for codes in (5, 50)},
-    "groups": _codebook(6, 10) | {"objective.objective.network.latents": _tokens(6, 10) | {"groups": [4, 8]}},
+    "groups": _codebook(6, 10)
+    | {
+        "objective.objective.network.latents": _tokens(6, 10) | {"groups": [4, 8]},
+        "objective.objective.network.attention": [4, 8],
+    },
     "cold": {"objective.temperature": 0.3},
     "hot": {"objective.temperature": 3.0},
     "hard": {"objective.hard": True},
