@@ -4,8 +4,8 @@
 
 About eight minutes on two CPU cores. EDM's network of `configs/edm/textures.py`, conditional on the
 photograph, also sees ten latents of ten codes, which a small vision transformer reads from 4x4 patches.
-Samples are compared as images: Frechet and kernel distance of the pixels, precision and recall. The oracle has
-the codes of training patches, as the test patches are of another part of the photographs. Variants:
+Samples are compared as images: Frechet and kernel distance of the pixels, precision and recall. The oracle
+has the codes of training patches: the test patches are of another part of the photographs. Variants:
 
     plain          no latents, the very same U-Net
     unconditional  does not know the photograph; goes before the others

@@ -130,17 +130,29 @@ def _main_rows(name: str, label: str) -> tuple[Row, ...]:
     )
 
 
-def _source_rows(run: str, label: str, unit: str = _FRECHET, paper: tuple = (None, None)) -> tuple[Row, ...]:
+def _source_rows(run: str, label: str) -> tuple[Row, ...]:
     limit = (run, "prior/real_matched")
-    return (
-        Row(f"{label}: oracle", run, "oracle/matched", unit, paper=paper[0], limit=limit),
-        Row(f"{label}: prior", run, "prior/matched", unit, paper=paper[1], limit=limit),
-        Row(f"{label}: null", run, "null/matched", unit, limit=limit),
+    return tuple(
+        Row(f"{label}: {source}", run, f"{source}/matched", _FRECHET, limit=limit)
+        for source in ("oracle", "prior", "null")
+    )
+
+
+def _texture_rows(run: str, label: str) -> tuple[Row, ...]:
+    sources = ("oracle", "prior", "null") if "disco" in run else ("prior",)
+    return tuple(
+        Row(
+            f"{label}: {source}" if len(sources) > 1 else label,
+            run,
+            f"{source}/frechet",
+            "Frechet distance of pixels",
+            note="held-out patches are of another part of the photographs: no limit",
+        )
+        for source in sources
     )
 
 
 _TEXTURES = "configs/disco_diff/textures.py"
-_TEXTURE_UNIT = "Frechet distance of pixels"
 _TEXTURE_RUNS = {
     # id -> (label, variants)
     "textures_plain": ("texture, conditional, EDM", "plain"),
@@ -209,15 +221,7 @@ ROWS = (
     *_source_rows("digits_tuned_s0", "digits, conditional, DisCo, from the trained EDM (twice the steps)"),
     *_source_rows("digits_after_s0", "digits, conditional, DisCo, the prior trained after"),
     *_source_rows("digits_groups_s0", "digits, conditional, DisCo, two groups of 3 latents"),
-    *(
-        row
-        for name, (label, _) in _TEXTURE_RUNS.items()
-        for row in (
-            _source_rows(name, label, _TEXTURE_UNIT)
-            if "disco" in name
-            else (Row(label, name, "prior/matched", _TEXTURE_UNIT, limit=(name, "prior/real_matched")),)
-        )
-    ),
+    *(row for name, (label, _) in _TEXTURE_RUNS.items() for row in _texture_rows(name, label)),
     *(
         Row(label, name, f"{source}/lowest", "FID", paper=paper)
         for name, _, rows in _IMAGENET
