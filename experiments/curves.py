@@ -34,12 +34,12 @@ def curves(metrics: Mapping[str, Any]) -> dict[str, Curves]:
 
 
 def table(found: Curves) -> str:
-    """The curves as Markdown, a row for each method and a column for each number of evaluations."""
+    """The curves as Markdown, a row for each and a column for each x, such as a number of evaluations."""
     columns = sorted({point[0] for points in found.values() for point in points})
-    lines = [["", *(f"{nfe:g}" for nfe in columns)], ["---"] * (len(columns) + 1)]
+    lines = [["", *(f"{x:g}" for x in columns)], ["---"] * (len(columns) + 1)]
     for name, points in found.items():
-        at = {nfe: f"{y:.4g}" + ("" if se is None else f" ± {se:.2g}") for nfe, y, se in points}
-        lines.append([name, *(at.get(nfe, "") for nfe in columns)])
+        at = {x: f"{y:.4g}" + ("" if se is None else f" ± {se:.2g}") for x, y, se in points}
+        lines.append([name, *(at.get(x, "") for x in columns)])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -22,14 +22,13 @@ import numpy as np
 
 from diffusion_jax.build import build
 from diffusion_jax.evaluation.compiling import compiled
-from diffusion_jax.evaluation.latent_swap import exchanged
-from diffusion_jax.evaluation.latent_use import latents_of
+from diffusion_jax.evaluation.drawing import classes_in_turn
+from diffusion_jax.evaluation.latent_swap import SHARES, exchanged
+from diffusion_jax.evaluation.latent_use import prior_of
 from diffusion_jax.evaluation.samples import panels_picture
 from diffusion_jax.sampling.loop import fitted
 from diffusion_jax.types import Array, Key
 from experiments import machine, runner
-
-SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def drawn(trained: runner.Trained, count: int, seed: int, groups: int = 0) -> dict[str, np.ndarray]:
@@ -39,11 +38,11 @@ def drawn(trained: runner.Trained, count: int, seed: int, groups: int = 0) -> di
 
     Raises ValueError for a run without latents, prior or sampling, and groups that do not divide the latents.
     """
-    model, sampling = latents_of(trained.given), trained.plan.config["sampling"]
-    if model.sample is None or sampling is None:
-        raise ValueError("to exchange latents, a run needs a prior and a config that says how to sample")
-    prior, info = model.sample, trained.plan.dataset.info
-    known = {"label": jnp.arange(count) % info.classes} if sampling.get("labels") else {}
+    prior, sampling = prior_of(trained.given), trained.plan.config["sampling"]
+    if sampling is None:
+        raise ValueError("to exchange latents, a run needs a config that says how to sample")
+    info = trained.plan.dataset.info
+    known = classes_in_turn(info, sampling.get("labels", False))(jnp.arange(count))
 
     def run(key: Key) -> list[Array]:
         start_key, path_key, own_key, other_key = jax.random.split(key, 4)

@@ -22,6 +22,7 @@ from typing import Any
 
 from diffusion_jax.evaluation.samples import curves_picture
 from experiments import records
+from experiments.curves import table
 
 Profile = list[tuple[float, float, float | None]]
 
@@ -71,16 +72,6 @@ def profiles(paths: Sequence[Path], metrics: Sequence[str]) -> dict[str, Profile
             f"no record has {' or '.join(metrics)} at levels; there are: {', '.join(_known(groups))}"
         )
     return found
-
-
-def table(found: Mapping[str, Profile]) -> str:
-    """The profiles as Markdown, a row for each run and a column for each level."""
-    columns = sorted({point[0] for points in found.values() for point in points})
-    lines = [["", *(f"{level:g}" for level in columns)], ["---"] * (len(columns) + 1)]
-    for name, points in found.items():
-        at = {level: f"{y:.4g}" + ("" if se is None else f" ± {se:.2g}") for level, y, se in points}
-        lines.append([name, *(at.get(level, "") for level in columns)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -7,6 +7,7 @@ samples.npz, samples.png, trajectory.png, loss.png                         what 
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 import textwrap
@@ -22,6 +23,7 @@ import numpy as np
 
 from diffusion_jax.build import build
 from diffusion_jax.evaluation import samples as pictures
+from diffusion_jax.evaluation.drawing import classes_in_turn
 from diffusion_jax.evaluation.outcome import Evaluation
 from diffusion_jax.objectives.latent_parts import null_like
 from diffusion_jax.sampling.transforms.extrapolation import Guide, autoguidance, cfg, mixed
@@ -245,9 +247,7 @@ def drawn(
     Raises ValueError for labels of a data set without classes, classifier-free guidance without labels, and
     latents of a model without them or without a prior.
     """
-    classes = trained.plan.dataset.info.classes
-    if labels and classes is None:
-        raise ValueError("the data set has no classes to draw samples of")
+    classes = classes_in_turn(trained.plan.dataset.info, labels)
     guide, interval, law = None, dict(guidance or {}), dict(latents or {})
     away = {name: law.pop(name) for name in ("excess", "low", "high") if name in law}
     if guidance is not None:
@@ -257,46 +257,44 @@ def drawn(
         guide = None if workdir is None else load(workdir)
 
     def bind(variables: tuple[Variables, Variables | None], index: Array) -> Bound:
-        known = {"label": index % classes} if labels else {}
         own, other = variables
         key = jax.random.fold_in(jax.random.key(seed), _LATENTS)
-        conditions, drawn = {"seed": index, **known}, {}
-        bound = trained.plan.objective.bind(own, key, conditions)
-        model = bound.latents
-        if latents is not None and (model is None or model.sample is None):
+        known, given = classes(index), functools.partial(trained.plan.objective.bind, own, key)
+        model = given({}).latents
+        prior = None if model is None else model.sample
+        if latents is not None and prior is None:
             raise ValueError("this run has no latents that could be drawn from a prior")
-        if model is not None and model.sample is not None:
-            drawn["latents"] = model.sample(jax.vmap(jax.random.fold_in, (None, 0))(key, index), known, **law)
-            bound = trained.plan.objective.bind(own, key, {**known, **drawn})
-        process, denoiser = bound.process, bound.denoiser
-        assert denoiser is not None
+        z = {}
+        if prior is not None:
+            z["latents"] = prior(jax.vmap(jax.random.fold_in, (None, 0))(key, index), known, **law)
+        bound = given({**known, **z})
 
-        def weak(conditions: Batch) -> Denoiser:
-            found = trained.plan.objective.bind(own, key, conditions).denoiser
-            assert found is not None
-            return found
-
-        other_way = None
+        weak = None
         if guide is not None and other is not None:
-            seen = guide.plan.objective.bind(other, key, conditions)
-            assert seen.denoiser is not None
-            other_way = under(seen.denoiser, seen.process, process)
+            seen = guide.plan.objective.bind(other, key, {"seed": index, **known})
+            weak = under(_denoiser(seen), seen.process, bound.process)
         elif guidance is not None:
-            other_way = weak(drawn)
+            weak = _denoiser(given(z))
         if away:
-            guides = [Guide(weak({**known, "latents": null_like(drawn["latents"])}), **away)]
-            if other_way is not None:
+            null = {"latents": null_like(z["latents"])}
+            guides = [Guide(_denoiser(given({**known, **null})), **away)]
+            if weak is not None:
                 between = {name: value for name, value in interval.items() if name != "scale"}
-                guides.append(Guide(other_way, interval["scale"] - 1, **between))
-            return bound._replace(denoiser=mixed(process, denoiser, *guides))
-        if other_way is None:
+                guides.append(Guide(weak, interval["scale"] - 1, **between))
+            return bound._replace(denoiser=mixed(bound.process, _denoiser(bound), *guides))
+        if weak is None:
             return bound
         extrapolated = cfg if guide is None else autoguidance
-        return bound._replace(denoiser=extrapolated(process, denoiser, other_way, **interval))
+        return bound._replace(denoiser=extrapolated(bound.process, _denoiser(bound), weak, **interval))
 
     shape = tuple(trained.plan.dataset.info.shape)
     variables = (trained.variables, None if guide is None else guide.variables)
     return draw(bind, variables, shape, count=count, seed=seed, sampler=sampler, grid=grid)
+
+
+def _denoiser(bound: Bound) -> Denoiser:
+    assert bound.denoiser is not None
+    return bound.denoiser
 
 
 def save_samples(path: Path, trained: Trained, draws: Draws) -> None:

@@ -26,7 +26,7 @@ from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.drawing import Method
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.levels import expand
-from diffusion_jax.sampling.loop import fitted, sample, step_key
+from diffusion_jax.sampling.loop import fitted, sample, step_key, walked
 from diffusion_jax.sampling.transforms.history import history, temporal
 from diffusion_jax.types import Array, Batch, Key
 
@@ -59,7 +59,7 @@ def composer(
         bound = bind(conditions)
         assert bound.denoiser is not None
         process, denoiser = bound.process, bound.denoiser
-        levels = grid(process) if callable(grid) else grid
+        levels = walked(grid, process)
         method = fitted(sampler, bound)
 
         def plan(x: Array, number: Array) -> tuple[Array, None]:

@@ -24,8 +24,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.evaluation.compiling import compiled
+from diffusion_jax.evaluation.drawing import classes_in_turn
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.sampling.loop import fitted, sample_path
+from diffusion_jax.sampling.loop import fitted, sample_path, walked
 from diffusion_jax.sampling.ode import drift, require_flow
 from diffusion_jax.types import Array, Denoiser, Key, Sampler
 
@@ -86,18 +87,15 @@ def ode_curvature(
 
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
         info = dataset.info
-        if labels and info.classes is None:
-            raise ValueError("the data set has no classes to draw samples of")
+        known = classes_in_turn(info, labels)
 
         def run(key: Key) -> tuple[Array, Array, Array]:
             start_key, path_key, seed_key, probe_key = jax.random.split(key, 4)
-            index = jnp.arange(count)
-            known = {"label": index % info.classes} if labels else {}
-            bound = bind({"seed": jax.random.bits(seed_key, (count,)), **known})
+            bound = bind({"seed": jax.random.bits(seed_key, (count,)), **known(jnp.arange(count))})
             process, denoiser = bound.process, bound.denoiser
             assert denoiser is not None
             require_flow(process, "ode_curvature")
-            times = grid(process) if callable(grid) else jnp.asarray(grid)
+            times = walked(grid, process)
             x = process.prior((count, *info.shape)).sample(start_key)
             method = fitted(sampler, bound)
             _, path = sample_path(path_key, denoiser, method, x, times, lambda state: state.x)

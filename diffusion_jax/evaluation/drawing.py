@@ -11,7 +11,7 @@ import numpy as np
 
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind
-from diffusion_jax.sampling.loop import counted, fitted, sample, sample_bound
+from diffusion_jax.sampling.loop import counted, fitted, sample, sample_bound, walked
 from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.types import Array, Bound, Key, Sampler
 
@@ -24,6 +24,16 @@ class Drawn(NamedTuple):
 
     x: np.ndarray
     evaluations: float
+
+
+def classes_in_turn(info: Any, labels: bool) -> Callable[[Array], dict[str, Array]]:
+    """Numbers of samples [B] -> their `label`, the number modulo that of the classes; or nothing.
+
+    Raises ValueError for labels of a data set without classes.
+    """
+    if labels and info.classes is None:
+        raise ValueError("the data set has no classes to draw samples of")
+    return lambda index: {"label": index % info.classes} if labels else {}
 
 
 def drawer(
@@ -53,15 +63,14 @@ def drawer(
     """
     if count < 1 or batch_size < 1:
         raise ValueError(f"count and batch_size must be at least 1, got {count} and {batch_size}")
-    if labels and info.classes is None:
-        raise ValueError("the data set has no classes to draw samples of")
+    known = classes_in_turn(info, labels)
     batch = min(count, batch_size)
     counters = []
 
     def draw(key: Key, index: Array) -> Array:
         own = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
         seed = jax.vmap(lambda one: jax.random.bits(jax.random.fold_in(one, 2)))(own)
-        bound = bind({"seed": seed, **({"label": index % info.classes} if labels else {})})
+        bound = bind({"seed": seed, **known(index)})
         assert bound.denoiser is not None
         if process is not None:
             bound = Bound(process, under(bound.denoiser, bound.process, process))
@@ -73,8 +82,7 @@ def drawer(
         method = fitted(sampler, bound)
         if grid is None:
             return sample_bound(keys[:, 1], bound._replace(denoiser=denoiser), x, method)
-        times = grid(bound.process) if callable(grid) else grid
-        return sample(keys[:, 1], denoiser, method, x, times)
+        return sample(keys[:, 1], denoiser, method, x, walked(grid, bound.process))
 
     run = compiled(draw)
 

@@ -38,7 +38,7 @@ from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.crps import LEVELS, coverage, crps, crps_normal, pinball, quantiles
 from diffusion_jax.evaluation.drawing import Method
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.sampling.loop import fitted, sample
+from diffusion_jax.sampling.loop import fitted, sample, walked
 from diffusion_jax.sampling.schedules import full_sequence, levels_of, with_known
 from diffusion_jax.types import Array, JointNormal, Key
 
@@ -135,7 +135,7 @@ def forecaster(
         x, known = jax.tree.map(lambda leaf: jnp.repeat(leaf, paths, axis=0), (x, known))
         bound = bind(known)
         assert bound.denoiser is not None
-        times = jnp.asarray(grid(bound.process) if callable(grid) else grid)
+        times = walked(grid, bound.process)
         matrix = full_sequence(len(times) - 1, horizon) if schedule is None else schedule
         own = jax.vmap(lambda w: jax.random.split(jax.random.fold_in(key, w), paths))(index).reshape(-1)
         keys = jax.vmap(jax.random.split)(own)

@@ -13,6 +13,7 @@ from diffusion_jax.evaluation.bound import Report, collect, equilibrium_null, ev
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.likelihood import log_likelihood
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
+from diffusion_jax.sampling.loop import walked
 from diffusion_jax.types import Array, Batch, Bound, Key
 
 
@@ -165,7 +166,7 @@ def _changed(bound: Bound, grid: Any, decoder: Any, variance: Any) -> Bound:
     if grid is not None:
         if decoder is None:
             raise ValueError("another grid has another last step: give its decoder too")
-        bound = bound._replace(times=grid(bound.process) if callable(grid) else grid)
+        bound = bound._replace(times=walked(grid, bound.process))
     if decoder is not None:
         bound = bound._replace(decoder=decoder(bound.process, bound.times))
     if variance is not None:

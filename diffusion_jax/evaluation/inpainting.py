@@ -26,7 +26,7 @@ import numpy as np
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.sampling.ancestral import ancestral
-from diffusion_jax.sampling.loop import sample
+from diffusion_jax.sampling.loop import sample, walked
 from diffusion_jax.sampling.products import delta
 from diffusion_jax.types import Array, Key, Sampler, Support
 
@@ -76,7 +76,7 @@ def token_inpainting(
         bound = bind({})
         assert bound.denoiser is not None
         method = sampler if isinstance(sampler, Sampler) else sampler(bound.process)
-        times = grid(bound.process) if callable(grid) else grid
+        times = walked(grid, bound.process)
         levels = jnp.stack([jnp.zeros_like(times), times], -1)[:, None, :]
         start_key, path_key = jax.random.split(key)
         start = bound.process.prior((count, 2, 1)).sample(start_key).at[:, 0].set(x)

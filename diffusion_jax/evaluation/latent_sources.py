@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.evaluation.latent_use import latents_of
-from diffusion_jax.evaluation.level_losses import known_of
+from diffusion_jax.evaluation.batches import known_of
+from diffusion_jax.evaluation.latent_use import latents_of, prior_of
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.objectives.latent_parts import null_like
 from diffusion_jax.sampling.transforms.extrapolation import Guide, mixed
@@ -42,10 +42,7 @@ def from_prior(
     """
 
     def around(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        model = latents_of(bind)
-        sample = model.sample
-        if sample is None:
-            raise ValueError("this model was trained without a prior to draw latents from")
+        sample = prior_of(bind)
 
         def drawn(conditions: Batch) -> Array:
             known = {name: value for name, value in conditions.items() if name != "seed"}

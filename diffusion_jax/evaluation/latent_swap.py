@@ -18,10 +18,13 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.evaluation.compiling import compiled
-from diffusion_jax.evaluation.latent_use import latents_of
+from diffusion_jax.evaluation.drawing import classes_in_turn
+from diffusion_jax.evaluation.latent_use import prior_of
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.sampling.loop import fitted, sample
+from diffusion_jax.sampling.loop import fitted, sample, walked
 from diffusion_jax.types import Array, Bound, Key, Sampler
+
+SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def exchanged(
@@ -38,7 +41,7 @@ def exchanged(
 def latent_swap(
     sampler: Sampler | Callable[..., Sampler],
     grid: Array | Callable[[Any], Array],
-    shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    shares: Sequence[float] = SHARES,
     count: int = 250,
     labels: bool = False,
 ) -> Evaluation:
@@ -54,19 +57,16 @@ def latent_swap(
         raise ValueError(f"a swap needs 2 samples and shares in [0, 1], got {count} and {tuple(shares)}")
 
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        info, prior = dataset.info, latents_of(bind).sample
-        if prior is None:
-            raise ValueError("this model was trained without a prior to draw latents from")
-        if labels and info.classes is None:
-            raise ValueError("the data set has no classes to draw samples of")
+        info, prior = dataset.info, prior_of(bind)
+        classes = classes_in_turn(info, labels)
 
         def run(key: Key) -> dict[str, Array]:
             start_key, path_key, latent_key = jax.random.split(key, 3)
-            known = {"label": jnp.arange(count) % info.classes} if labels else {}
+            known = classes(jnp.arange(count))
             own = prior(jax.random.split(latent_key, count), known)
             first, second = (bind({**known, "latents": z}) for z in (own, jnp.roll(own, 1, axis=0)))
             process, method = first.process, fitted(sampler, first)
-            times = grid(process) if callable(grid) else jnp.asarray(grid)
+            times = walked(grid, process)
             x = process.prior((count, *info.shape)).sample(start_key)
 
             def drawn(share: float) -> Array:

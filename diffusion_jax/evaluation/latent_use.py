@@ -30,8 +30,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.batches import known_of, whole_batches
 from diffusion_jax.evaluation.compiling import compiled
-from diffusion_jax.evaluation.level_losses import known_of, loss_at
+from diffusion_jax.evaluation.level_losses import loss_at
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.objectives.latent_parts import null_like
 from diffusion_jax.objectives.weights import Weight
@@ -44,6 +45,14 @@ def latents_of(bind: Bind) -> Latents:
     if found is None:
         raise ValueError("this model has no latents: its objective must be `latent` or `continuous_latent`")
     return found
+
+
+def prior_of(bind: Bind) -> Callable[..., Array]:
+    """`Latents.sample` of a model; raises ValueError for one without latents or prior."""
+    sample = latents_of(bind).sample
+    if sample is None:
+        raise ValueError("this model was trained without a prior to draw latents from")
+    return sample
 
 
 def latent_use(
@@ -65,11 +74,7 @@ def latent_use(
 
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
         latents_of(bind)
-        if dataset.info.splits[split] < batch_size:
-            raise ValueError(
-                f"the {split} split has {dataset.info.splits[split]} samples, less than a batch of "
-                f"{batch_size}"
-            )
+        batches = whole_batches(dataset, split, batch_size)
 
         def read(key: Key, x0: Array, known: Batch) -> tuple[dict[str, Array], dict[str, Array]]:
             """(what is told of each sample, latents [B, m, k + 1] from each source)."""
@@ -101,9 +106,7 @@ def latent_use(
 
         read_one, score_one = compiled(read), compiled(score)
         parts: dict[str, list[np.ndarray]] = {"label": []}
-        for i, batch in enumerate(dataset.epoch(split, batch_size)):
-            if not np.asarray(batch["mask"]).all():
-                continue
+        for i, batch in batches:
             own, x0, known = jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known_of(batch)
             parts["label"].append(np.asarray(known.get("label", np.zeros(batch_size, int))))
             known = known if labels else {}

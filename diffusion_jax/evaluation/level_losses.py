@@ -18,16 +18,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.batches import known_of, whole_batches
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.levels import token_sum
 from diffusion_jax.objectives.weights import Weight
 from diffusion_jax.types import Array, Batch, Bound, Key
-
-
-def known_of(batch: Batch) -> dict[str, Any]:
-    """The conditions of a batch of the data set."""
-    return {"label": jnp.asarray(batch["label"])} if "label" in batch else {}
 
 
 def loss_at(key: Key, bound: Bound, weight: Callable[[Any], Weight], x0: Array, ratio: Any) -> Array:
@@ -55,20 +51,14 @@ def level_losses(
     """
 
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        if dataset.info.splits[split] < batch_size:
-            raise ValueError(
-                f"the {split} split has {dataset.info.splits[split]} samples, less than a batch of "
-                f"{batch_size}"
-            )
+        batches = whole_batches(dataset, split, batch_size)
 
         def score(key: Key, x0: Array, known: Batch, ratio: Array) -> Array:
             return loss_at(key, bind(known), weight, x0, ratio)
 
         run = compiled(score)
         found: list[list[np.ndarray]] = [[] for _ in ratios]
-        for i, batch in enumerate(dataset.epoch(split, batch_size)):
-            if not np.asarray(batch["mask"]).all():
-                continue
+        for i, batch in batches:
             x0, known = jnp.asarray(batch["x"]), known_of(batch) if labels else {}
             for place, ratio in enumerate(ratios):
                 own = jax.random.fold_in(jax.random.fold_in(key, i), place)

@@ -30,7 +30,7 @@ from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.drawing import Method
 from diffusion_jax.evaluation.neighbours import nearest
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.sampling.loop import fitted
+from diffusion_jax.sampling.loop import fitted, walked
 from diffusion_jax.sampling.memories import window
 from diffusion_jax.sampling.rollout import rollout
 from diffusion_jax.sampling.schedules import full_sequence, levels_of
@@ -71,7 +71,7 @@ def roller(
     def draw(key: Key, start: Array, length: int) -> Array:
         bound = bind({})
         assert bound.denoiser is not None
-        levels = grid(bound.process) if callable(grid) else grid
+        levels = walked(grid, bound.process)
         matrix = full_sequence(len(levels) - 1, 1) if schedule is None else schedule
         count, memory = matrix.shape[1], bound.memory
         if even and start.shape[1] < shape[0] - count:

@@ -32,6 +32,7 @@ from diffusion_jax.environments.tokens import Tokens
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.evaluation.planner import Guidance, plan
+from diffusion_jax.sampling.loop import walked
 from diffusion_jax.types import Array, Key, Sampler
 
 EXAMPLES = {
@@ -173,7 +174,7 @@ def _evaluation(
         maze, follow = code.maze, act(code)
         starts, goals = starts_and_goals(maze, episodes, seed, multi)
         bound = bind({})
-        levels = jnp.asarray(grid(bound.process) if callable(grid) else grid)
+        levels = walked(grid, bound.process)
 
         def segment_plan(key: Key, past: Array, states: Array, goals: Array) -> dict[str, Array]:
             known = code.encode(past[:, :: code.stride])

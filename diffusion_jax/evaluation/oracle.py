@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.batches import whole_batches
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.levels import of_process, token_sum
@@ -49,13 +50,12 @@ def optimal_loss(
         )
 
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        law, count = getattr(dataset, "law", None), dataset.info.splits["test"]
+        law = getattr(dataset, "law", None)
         if law is None or np.shape(law.mean) != dataset.info.shape:
             raise ValueError(
                 f"the data set has no law of sequences {dataset.info.shape}; `autoregression` has one"
             )
-        if count < batch_size:
-            raise ValueError(f"the test split has {count} sequences, less than a batch of {batch_size}")
+        batches = whole_batches(dataset, "test", batch_size, "sequences")
 
         def score(key: Key, x0: Array) -> tuple[Array, ...]:
             """Level, loss, optimal and expected loss of every token, [copies B, T] each."""
@@ -74,11 +74,7 @@ def optimal_loss(
             return t, *(strength * one for one in (error, least, expected))
 
         run = compiled(score)
-        found = [
-            run(jax.random.fold_in(key, i), jnp.asarray(batch["x"]))
-            for i, batch in enumerate(dataset.epoch("test", batch_size))
-            if batch["mask"].all()
-        ]
+        found = [run(jax.random.fold_in(key, i), jnp.asarray(batch["x"])) for i, batch in batches]
         # every copy of a sequence counts for that sequence: [sequences, copies T]
         t, loss, optimal, expected = (
             np.concatenate([_by_sequence(np.asarray(one, np.float64), copies) for one in part])

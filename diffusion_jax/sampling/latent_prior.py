@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from diffusion_jax.sampling.loop import fitted, sample
+from diffusion_jax.sampling.loop import fitted, sample, walked
 from diffusion_jax.types import Array, Batch, Key, Objective, PyTree, Sampler, Variables
 
 
@@ -82,8 +82,7 @@ def diffused(
         bound = objective.bind(variables, keys, given(known, keys.shape[0]))
         assert bound.denoiser is not None
         z = bound.process.prior((keys.shape[0], latents, features)).sample(start)
-        times = grid(bound.process) if callable(grid) else jnp.asarray(grid)
-        return sample(walk, bound.denoiser, fitted(sampler, bound), z, times)
+        return sample(walk, bound.denoiser, fitted(sampler, bound), z, walked(grid, bound.process))
 
     return LatentPrior(init, loss, draw)
 

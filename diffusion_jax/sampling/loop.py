@@ -139,6 +139,11 @@ def fitted(sampler: Sampler | Callable[..., Sampler], bound: Bound) -> Sampler:
     return sampler(**given)
 
 
+def walked(grid: Any, process: Any) -> Array:
+    """The levels to walk: a grid that is an array already, or a factory process -> array."""
+    return jnp.asarray(grid(process) if callable(grid) else grid)
+
+
 def counted(denoiser: Denoiser) -> tuple[Denoiser, Callable[[], int]]:
     """The denoiser, and a function that tells how often it has been evaluated, at run time.
 
