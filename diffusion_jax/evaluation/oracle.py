@@ -6,7 +6,7 @@ sequences, levels and noise. Metrics:
     loss, optimal    mean over tokens of the two
     ratio            loss/optimal; 1 is the limit, and ratio_se its standard error over sequences
     ratio_1, ...     the same among tokens whose level lies in the first, second, ... of `bins` equal parts of
-                     [0, 1]; None where there is none
+                     [0, 1]; None where none of them carries loss
     expected         what `optimal` is on average, in closed form at the levels drawn
 """
 
@@ -93,8 +93,8 @@ def optimal_loss(
         place = np.minimum((t * bins).astype(int), bins - 1)
         for i in range(bins):
             inside = place == i
-            some = inside.any()
-            metrics[f"ratio_{i + 1}"] = float(loss[inside].sum() / optimal[inside].sum()) if some else None
+            least = optimal[inside].sum()
+            metrics[f"ratio_{i + 1}"] = float(loss[inside].sum() / least) if least > 0 else None
         parts = [metrics[f"ratio_{i + 1}"] for i in range(bins)]
         shown = ", ".join("-" if one is None else f"{one:.3f}" for one in parts)
         text = (

@@ -55,6 +55,7 @@ def test_clean_tokens_carry_no_loss():
     assert np.isfinite([metrics[name] for name in ("loss", "optimal", "expected", "ratio")]).all()
     assert metrics["ratio"] == pytest.approx(1, abs=1e-6)
     assert 0 < metrics["optimal"] < whole["optimal"] * 2
+    assert metrics["ratio_1"] is None
 
 
 def test_a_law_is_needed():
