@@ -206,6 +206,13 @@ class Latents(NamedTuple):
     log_prob: Callable[[Array, Batch], Array] | None = None
 
 
+class Statistics(NamedTuple):
+    """What a regression model says of targets, standardised: means [B, K] and variances [B, K]."""
+
+    mean: Array
+    variance: Array
+
+
 class Bound(NamedTuple):
     """What trained variables give; absent parts are None.
 
@@ -213,7 +220,7 @@ class Bound(NamedTuple):
     denoiser:  (x_t, t) -> x0_hat
     variance:  (x_t, t, s) -> variance of the reverse step, shaped like x_t (Gaussian), or None
     decoder:   the last step t_1 -> 0
-    predictor: (x_t, t) -> target statistics, for guidance
+    predictor: (x_t, t) -> Statistics of targets, or logits [B, K] of classes, for guidance
     times:     [S + 1], the grid of the bound, falling from 1 to 0
     memory:    of a network that has one of its own, for roll-outs
     latents:   of a model that has discrete ones
