@@ -90,7 +90,7 @@ def hueckel(codes: Sequence[str]) -> Hueckel:
         members = np.flatnonzero(sizes == size)
         for start in range(0, len(members), _CHUNK):
             chunk = members[start : start + _CHUNK]
-            occupied = spectrum([codes[i] for i in chunk])[:, : 2 * size + 1]
+            occupied = spectrum([str(codes[i]) for i in chunk])[:, : 2 * size + 1]
             gap[chunk] = 2 * occupied[:, -1]
             energy[chunk] = 2 * occupied.sum(axis=1)
             kekule[chunk] = np.rint(occupied.prod(axis=1))
