@@ -80,6 +80,13 @@ from diffusion_jax.sampling.transforms.gradients import classifier, energy, resi
 from diffusion_jax.sampling.transforms.history import fractional, history, temporal, vanilla
 from diffusion_jax.sampling.transforms.inpainting import evened, inpaint, renoised
 from diffusion_jax.sampling.transforms.monte_carlo import monte_carlo
+from diffusion_jax.sampling.transforms.predictors import (
+    class_log_prob,
+    clipped,
+    preference,
+    score_sized,
+    up_to,
+)
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
 from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.sampling.unipc import unipc
@@ -99,6 +106,7 @@ from diffusion_jax.types import (
     Objective,
     Process,
     Sampler,
+    Statistics,
     Variables,
 )
 
@@ -121,6 +129,7 @@ __all__ = [
     "Objective",
     "Process",
     "Sampler",
+    "Statistics",
     "Variables",
     "adaptive",
     "advance",
@@ -133,7 +142,9 @@ __all__ = [
     "categorical_factor",
     "cfg",
     "chunks",
+    "class_log_prob",
     "classifier",
+    "clipped",
     "cosine_grid",
     "counted",
     "custom",
@@ -178,6 +189,7 @@ __all__ = [
     "particles",
     "precondition",
     "preconditioning",
+    "preference",
     "pyramid",
     "renoised",
     "resampled",
@@ -189,6 +201,7 @@ __all__ = [
     "sample",
     "sample_bound",
     "sample_path",
+    "score_sized",
     "small",
     "smooth",
     "snr_scale",
@@ -200,6 +213,7 @@ __all__ = [
     "under",
     "unipc",
     "unscaled",
+    "up_to",
     "vanilla",
     "variance_preserving",
     "vdm",

@@ -138,7 +138,9 @@ def classification(classes: int) -> Head:
 
 def functions(statistics: Any) -> tuple[Array, Array | None]:
     """What a regulariser acts on: means [B, K] and variances [B, K]; logits and None."""
-    return tuple(statistics) if isinstance(statistics, Statistics) else (statistics, None)
+    if isinstance(statistics, Statistics):
+        return statistics.mean, statistics.variance
+    return statistics, None
 
 
 def mixture(statistics: Any) -> Any:
