@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.build import build
+from diffusion_jax.data.context import with_context
 from diffusion_jax.evaluation import samples as pictures
 from diffusion_jax.evaluation.outcome import Evaluation
 from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
@@ -119,7 +120,12 @@ def train(plan: Plan, workdir: Path, hooks: Sequence[Hook] = ()) -> None:
     share = sharding.process_slice(mesh)
     if options["posthoc"] is not None:
         options["posthoc"] = Tracking(**options["posthoc"])
-    batches = plan.dataset.iterator("train", options["batch_size"], config["seed"], *share)
+    if config["context"] is None:
+        batches = plan.dataset.iterator("train", options["batch_size"], config["seed"], *share)
+    else:
+        batches = with_context(
+            plan.dataset, options["batch_size"], config["seed"], *share, **config["context"]
+        )
     loop.train(
         plan.objective,
         _Shown(batches, config["conditions"]),
@@ -292,15 +298,22 @@ def grey_limits(info: Any) -> tuple[float, float]:
     return (-3.0, 3.0) if info.kind == "continuous" else (0.0, 1.0)
 
 
+def shown(batch: Batch, conditions: Sequence[str]) -> Batch:
+    """Of a batch and its context x, mask, target and the named conditions."""
+    keys = {"x", "mask", "target", *conditions}
+    found = {name: leaf for name, leaf in batch.items() if name in keys}
+    return found | ({"context": shown(batch["context"], conditions)} if "context" in batch else {})
+
+
 class _Shown:
-    """A training iterator whose batches hold x, mask and the named conditions only."""
+    """A training iterator whose batches, and their context, hold what the model is trained with only."""
 
     def __init__(self, inner: loop.TrainingIterator, conditions: Sequence[str]) -> None:
-        self._inner, self._keys = inner, ("x", "mask", *conditions)
+        self._inner, self._conditions = inner, conditions
         self.get_state, self.set_state = inner.get_state, inner.set_state
 
     def next(self, n: int) -> Batch:
-        return {name: leaf for name, leaf in self._inner.next(n).items() if name in self._keys}
+        return shown(self._inner.next(n), self._conditions)
 
 
 class _Report:
