@@ -1,4 +1,4 @@
-"""COMPAS-1x (Wahab et al. 2022): 34,072 cata-condensed polybenzenoids with GFN2-xTB properties, from its table.
+"""COMPAS-1x (Wahab et al. 2022), from its table: 34,072 cata-condensed polybenzenoids and xTB properties.
 
 The table is compas-1x.csv of https://gitlab.com/porannegroup/compas (CC-BY-NC-SA); it is read where it lies,
 in the folder of the data sets, and nothing is downloaded. Of its columns `smiles` and `COLUMNS` are used.
@@ -102,13 +102,13 @@ def _rows(path: Path) -> list[dict[str, str]]:
     return rows
 
 
-def _molecules(path: Path) -> list[tuple[str, list[float]]]:
+def _molecules(path: Path) -> list[tuple[str, np.ndarray]]:
     from diffusion_jax.molecules.atoms import code_of_smiles
 
     found = []
     for line, row in enumerate(_rows(path), start=2):
         try:
-            found.append((code_of_smiles(row["smiles"]), [float(row[column]) for column in COLUMNS]))
+            found.append((code_of_smiles(row["smiles"]), np.array([float(row[name]) for name in COLUMNS])))
         except (TypeError, ValueError) as error:
             raise ValueError(f"{path}, line {line}: {error}") from error
     return found

@@ -90,7 +90,7 @@ def ring_graphs(
         train.std(axis=0),
         truth,
         dict(cluster),
-        frozenset(codes[i] for i in members["train"]),
+        frozenset(codes[int(i)] for i in members["train"]),
     )
 
     mask = (np.arange(rings) < sizes[:, None]).astype(np.float32)

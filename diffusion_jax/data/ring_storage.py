@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 def stored_molecules(
     name: str,
     arguments: Mapping[str, object],
-    rows: Callable[[], Iterable[tuple[str, Sequence[float]]]],
+    rows: Callable[[], Iterable[tuple[str, np.ndarray]]],
     rings: int,
     columns: int,
     relaxed: bool,
@@ -63,7 +63,7 @@ def stored_molecules(
             yield {
                 "x": centred,
                 "code": _letters(code, rings),
-                "properties": np.asarray(numbers, np.float64),
+                "properties": numbers,
                 "placed": np.uint8(x is not None),
             }
 
@@ -116,7 +116,7 @@ def stored_clusters(
         every = codes()
         place = np.zeros(len(every), np.uint8)
         other = np.flatnonzero(clusters(every, 2, subset, seed) == 1)
-        smaller = clusters([every[i] for i in other], 2, subset, seed) == 1
+        smaller = clusters([every[int(i)] for i in other], 2, subset, seed) == 1
         place[other] = np.where(smaller, LABELLED.index("validation"), LABELLED.index("test"))
         for code, one in zip(every, place):
             yield {"x": _letters(code, rings), "split": one}

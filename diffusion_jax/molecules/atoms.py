@@ -110,6 +110,14 @@ def atoms(code: str) -> Atoms:
     return Atoms(np.array([6] * len(carbons) + [1] * len(hydrogens)), positions)
 
 
+def placed(code: str) -> Any:
+    """The RDKit molecule with a conformer on the lattice, where only planar ones do not overlap.
+
+    Raises as `molecule`.
+    """
+    return _at(molecule(code), _lattice_carbons(code))
+
+
 _STARTS = ((0.15, 1), (0.3, 1), (0.3, -1), (0.6, 1), (1.0, -1))
 """Angstrom by which a ring starts above the one before it; -1 turns the left way of a branch downwards."""
 _STEPS = 2000
@@ -134,11 +142,7 @@ def relaxed(code: str) -> Atoms:
     for lift, left in _STARTS:
         start = flat.copy()
         start[:, 2] = lift * _heights(code, left)
-        conformer = chem.Conformer(len(start))
-        conformer.SetPositions(start)
-        mol.RemoveAllConformers()
-        mol.AddConformer(conformer)
-        full = chem.AddHs(mol, addCoords=True)
+        full = chem.AddHs(_at(mol, start), addCoords=True)
         rdForceFieldHelpers.MMFFOptimizeMolecule(full, maxIters=_STEPS)
         positions = np.array(full.GetConformer().GetPositions())
         middles = positions[rings].mean(axis=1)
@@ -154,6 +158,15 @@ def ring_centres(code: str, positions: np.ndarray) -> np.ndarray:
     Raises ValueError as `catafusenes.tree`.
     """
     return positions[skeleton(code).rings].mean(axis=1)
+
+
+def _at(mol: Any, positions: np.ndarray) -> Any:
+    """The molecule with its atoms at `[A, 3]` and nowhere else."""
+    conformer = _chem().Conformer(len(positions))
+    conformer.SetPositions(positions)
+    mol.RemoveAllConformers()
+    mol.AddConformer(conformer)
+    return mol
 
 
 def _lattice_carbons(code: str) -> np.ndarray:

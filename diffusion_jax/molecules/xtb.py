@@ -40,7 +40,7 @@ def gfn2(atoms: Atoms) -> Gfn2:
 
     Raises:
         ModuleNotFoundError: tblite is missing.
-        ValueError: the self-consistent charges do not converge.
+        ValueError: atoms coincide, or the self-consistent charges do not converge.
     """
     neutral = _single_point(atoms, 0)
     orbitals, occupations = (HARTREE * neutral.get("orbital-energies"), neutral.get("orbital-occupations"))
@@ -58,15 +58,10 @@ def _single_point(atoms: Atoms, charge: int) -> Any:
         raise ModuleNotFoundError("GFN2-xTB needs tblite: pip install 'diffusion_jax[xtb]'")
     from tblite.interface import Calculator
 
-    calculator = Calculator(
-        "GFN2-xTB",
-        np.asarray(atoms.numbers),
-        np.asarray(atoms.positions) / BOHR,
-        charge=charge,
-        uhf=abs(charge),
-    )
-    calculator.set("verbosity", 0)
+    numbers, positions = np.asarray(atoms.numbers), np.asarray(atoms.positions) / BOHR
     try:
+        calculator = Calculator("GFN2-xTB", numbers, positions, charge=charge, uhf=abs(charge))
+        calculator.set("verbosity", 0)
         return calculator.singlepoint()
     except RuntimeError as error:
         raise ValueError(f"GFN2-xTB of {len(atoms.numbers)} atoms, charge {charge}: {error}") from error
