@@ -119,6 +119,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "grid": {"name": "karras_grid", "steps": 30},
                 "scales": [0.0, 1.0, 2.0, 4.0, 8.0],
                 "caution": 0.0,
+                "count": 500,
             },
         },
         "sampling": None,

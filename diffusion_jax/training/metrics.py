@@ -117,7 +117,7 @@ class Recorder:
         self._read = now
         for i, sound in enumerate(finite):
             if not sound:
-                names = sorted(rows, key=lambda name: (name not in ("loss", "grad_norm"), name))
+                names = ("loss", "grad_norm", *sorted(rows.keys() - {"loss", "grad_norm"}))
                 shown = ", ".join(f"{name} = {rows[name][i]:.6g}" for name in names)
                 raise NonFiniteError(f"training diverged at step {first + i + 1}: {shown}")
             for name, row in rows.items():

@@ -106,7 +106,7 @@ def test_the_metrics_tell_the_weakest_input(case):
     features = features.at[3].set(100.0)
     t = jnp.linspace(0, 1, M)
     _, metrics = penalty(context(constant(), 1, scale=2.0), seen(features, t, mean))
-    assert metrics["at_level"] == t[3]
+    assert (metrics["at_level"], metrics["at_scale"]) == (t[3], 2)
     np.testing.assert_allclose(metrics["least_diagonal"], 1 / (2 * D * 1e4 + 1), rtol=1e-5)
 
 

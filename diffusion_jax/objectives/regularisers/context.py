@@ -18,7 +18,7 @@ The gradient goes through f alone.
 
 In float32 the factorisation fails where the diagonal is too small a share of K_ii, from about tau_0/s_0 =
 1e-3 downwards with the paper's networks. The penalty is then NaN, which ends training; the metrics
-`least_diagonal`, the least tau(t_i)/K_ii, and `at_level`, where that was, tell why.
+`least_diagonal`, the least tau(t_i)/K_ii, with `at_level` and `at_scale`, t_i and s(t_i) there, tell why.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def context(
     initial:  the features are those of the network itself before its first step, which `init_from` may have
               trained before; by default those of another network, drawn at random
 
-    Metrics: `context`, the penalty; `least_diagonal` and `at_level`, see above.
+    Metrics: `context`, the penalty; `least_diagonal`, `at_level` and `at_scale`, see above.
 
     Raises ValueError for counts and strengths that are not positive, for a ramp that makes the covariance
     not positive at a level, and where values are known for one that is not in float32; each says at which
@@ -112,7 +112,12 @@ def context(
         value = weight * 0.5 * distances(matrix, residuals).sum() / (examples * targets)
         share = tau / jnp.diagonal(matrix)
         least = share.argmin()
-        metrics = {"context": value, "least_diagonal": share[least], "at_level": t[least]}
+        metrics = {
+            "context": value,
+            "least_diagonal": share[least],
+            "at_level": t[least],
+            "at_scale": s[least],
+        }
         state = {"frozen": frozen, "started": jnp.ones((), bool)} if initial else variables.state
         return Penalty(value, metrics, state)
 
