@@ -18,8 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from diffusion_jax.data.pipeline import Dataset
-from diffusion_jax.data.ring_graphs import chosen, ring_graphs
+from diffusion_jax.data.ring_graphs import RingGraphs, chosen, ring_graphs
 from diffusion_jax.data.ring_storage import stored_clusters, stored_molecules
 from diffusion_jax.data.storage import data_root
 
@@ -37,10 +36,10 @@ def compas1x(
     seed: int = 1,
     scale: float = 3.0,
     data_dir: str | os.PathLike | None = None,
-) -> Dataset:
-    """Ring centres, x `[B, N, 3]`, `mask` `[B, N]`, `target` `[B, K]`; N is of the largest molecules.
+) -> RingGraphs:
+    """Ring centres, x `[B, N, 3]`, with `mask`, `present` and `target`; N is of the largest molecules.
 
-    Properties and clusters of molecules that are not in the table are unknown (`RingCodec`).
+    Properties and clusters of molecules that are not in the table are unknown (`RingGraphs`).
 
     Args:
         targets: what is to be predicted, of `COLUMNS`.
@@ -68,7 +67,7 @@ def compas1x(
     cluster = stored_clusters("compas1x_clusters", arguments, lambda: largest, rings, subset, seed, data_dir)
     known = dict(zip(every.codes, every.properties[:, columns]))
 
-    def truth(codes: Sequence[str]) -> np.ndarray:
+    def label(codes: Sequence[str]) -> np.ndarray:
         nothing = np.full(len(columns), np.nan)
         return np.stack([known.get(code, nothing) for code in codes])
 
@@ -79,7 +78,7 @@ def compas1x(
         every.properties[placed][:, columns],
         targets,
         cluster,
-        truth,
+        label,
         context=context,
         scale=scale,
         description=(

@@ -27,8 +27,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from diffusion_jax.data.pipeline import Dataset, integer
-from diffusion_jax.data.ring_graphs import LABELLED, chosen, ring_graphs
+from diffusion_jax.data.pipeline import integer
+from diffusion_jax.data.ring_graphs import LABELLED, RingGraphs, chosen, ring_graphs
 from diffusion_jax.data.ring_storage import Stored, stored_clusters, stored_molecules
 from diffusion_jax.molecules.catafusenes import catafusenes
 from diffusion_jax.molecules.properties import PROPERTIES, properties
@@ -49,8 +49,8 @@ def polybenzenoids(
     relaxed: bool = False,
     scale: float = 3.0,
     data_dir: str | os.PathLike | None = None,
-) -> Dataset:
-    """Ring centres, x `[B, rings, 3]`, `mask` `[B, rings]`, `target` `[B, K]`; split by linear segments.
+) -> RingGraphs:
+    """Ring centres, x `[B, rings, 3]`, with `mask`, `present` and `target`; split by linear segments.
 
     Args:
         rings: of the largest molecules, 3 to 12; 11 take half a minute, once.
@@ -89,7 +89,7 @@ def polybenzenoid_clusters(
     relaxed: bool = False,
     scale: float = 3.0,
     data_dir: str | os.PathLike | None = None,
-) -> Dataset:
+) -> RingGraphs:
     """As `polybenzenoids`, split by clusters of ErG fingerprints.
 
     Args:
@@ -130,10 +130,10 @@ def _dataset(
     context: Sequence[int] | None,
     scale: float,
     what: str,
-) -> Dataset:
+) -> RingGraphs:
     columns = chosen(targets, PROPERTIES)
 
-    def truth(codes: Sequence[str]) -> np.ndarray:
+    def label(codes: Sequence[str]) -> np.ndarray:
         return properties(codes)[:, columns]
 
     placed = np.flatnonzero(every.placed)
@@ -143,7 +143,7 @@ def _dataset(
         every.properties[placed][:, columns],
         targets,
         cluster,
-        truth,
+        label,
         context=context,
         scale=scale,
         description=(

@@ -1,7 +1,8 @@
 """Molecules as graphs of rings: what the sets of polybenzenoids have in common.
 
-x `[B, N, 3]` are ring centres, their mean at zero, zero where `mask` `[B, N]` is 0; all rings are alike, so
-there are no types. `target` `[B, K]` are properties standardised by the training split. Splits are
+x `[B, N, 3]` are ring centres, their mean at zero, and zero where there is no ring: `mask` and `present`
+`[B, N]` are 0 there. All rings are alike, so there are no types. `target` `[B, K]` are standardised properties.
+Splits are
 
     train        one cluster of the largest molecules; generators and predictors are trained on it
     validation   another, nearer one, to choose settings by
@@ -15,20 +16,61 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from diffusion_jax.data.pipeline import Arrays, Dataset, Draw, Examples, Info, integer
-from diffusion_jax.molecules.codec import RingCodec
+from diffusion_jax.data.pipeline import Arrays, Dataset, Examples, Info, integer
+from diffusion_jax.data.targets import Targets, targets_of
+from diffusion_jax.molecules.reading import Reading, read
 
 LABELLED = ("train", "validation", "test")
 
 
-def chosen(targets: Sequence[str], names: Sequence[str]) -> list[int]:
-    """The places of the targets among the names. Raises ValueError for none, unknown or repeated ones."""
-    if set(targets) - set(names) or not targets or len(set(targets)) < len(targets):
-        raise ValueError(f"targets are different ones of {', '.join(names)}; got {list(targets)}")
-    return [list(names).index(name) for name in targets]
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RingGraphs(Dataset):
+    """Ring graphs, and what an evaluation of samples has to know of them.
+
+    targets: of the K properties
+    scale:   x = ring centres in angstrom / scale
+    label:   codes -> properties [n, K]; NaN of a molecule whose properties are not known
+    cluster: code -> the split whose molecules it is like, of `LABELLED`; also of molecules in no split
+    trained: the codes of the training split; a molecule is novel where it is not one of them
+    """
+
+    targets: Targets
+    scale: float
+    label: Callable[[Sequence[str]], np.ndarray]
+    cluster: Mapping[str, str]
+    trained: frozenset[str]
+
+    def read(self, x: Any, present: Any = None) -> list[Reading]:
+        """The molecules that samples x `[n, N, 3]` are, `present` `[n, N]`. Raises as `reading.read`."""
+        return read(np.asarray(x, np.float64) * self.scale, present)
+
+    def truth(self, x: Any, present: Any = None) -> dict[str, np.ndarray]:
+        """What is true of samples x `[n, N, 3]`, each `[n]`; NaN where it is no molecule, but for the first two.
+
+        valid, novel: 1 where it is a molecule, and one that was not trained on, else 0; target_0, ...: its
+        properties; in_train, in_validation, in_test: 1 where it is in that cluster, else 0.
+        Raises as `reading.read`.
+        """
+        codes = [reading.code for reading in self.read(x, present)]
+        valid = np.array([code is not None for code in codes], bool)
+        found = {
+            "valid": valid.astype(float),
+            "novel": np.array([code is not None and code not in self.trained for code in codes], float),
+        }
+        known = [code for code in codes if code is not None]
+        values = np.full((len(codes), len(self.targets.names)), np.nan)
+        if known:
+            values[valid] = self.label(known)
+        found |= {f"target_{k}": column for k, column in enumerate(values.T)}
+        for split in LABELLED:
+            inside = [self.cluster.get(code) == split if code is not None else np.nan for code in codes]
+            found[f"in_{split}"] = np.array(inside, float)
+        return found
 
 
 def ring_graphs(
@@ -37,13 +79,13 @@ def ring_graphs(
     properties: np.ndarray,
     names: Sequence[str],
     cluster: Mapping[str, str],
-    truth: Callable[[Sequence[str]], np.ndarray],
+    label: Callable[[Sequence[str]], np.ndarray],
     *,
     context: Sequence[int] | None,
     scale: float,
     description: str,
     folder: str | None,
-) -> Dataset:
+) -> RingGraphs:
     """The data set of molecules and their clusters.
 
     Args:
@@ -51,8 +93,7 @@ def ring_graphs(
         centres: [M, N, 3] of their rings, in angstrom, zero beyond a molecule's rings.
         properties: [M, K].
         names: of the K properties.
-        cluster: code -> its split, of the largest molecules; it may know more than there are here.
-        truth: see `RingCodec`.
+        cluster, label: see `RingGraphs`.
         context: numbers of rings of the context; None from 2 to N.
         scale: angstrom in a unit of x.
         description, folder: of the data set.
@@ -70,41 +111,22 @@ def ring_graphs(
     place = np.array([cluster.get(code, "") if len(code) == rings else "" for code in codes])
     members = {split: np.flatnonzero(place == split) for split in LABELLED}
     members["context"] = np.flatnonzero(np.isin(sizes, sorted(wanted)) & (place != "train"))
-    empty = [split for split, index in members.items() if not len(index)]
+    counts = {split: len(index) for split, index in members.items()}
+    empty = [split for split, count in counts.items() if not count]
     if empty:
-        counts = {split: len(index) for split, index in members.items()}
         raise ValueError(f"no molecules in {', '.join(empty)}; there are: {counts}")
+    for split in LABELLED:
+        missing = ~np.isfinite(properties[members[split]]).all(axis=1)
+        if missing.any():
+            raise ValueError(f"{missing.sum()} molecules of {split} lack labels of {', '.join(names)}")
+    targets = targets_of(names, properties[members["train"]])
 
-    properties = np.asarray(properties, np.float64)
-    labelled = np.concatenate([members[split] for split in LABELLED])
-    if not np.isfinite(properties[labelled]).all():
-        raise ValueError(f"of {list(names)}, some are not finite for molecules of {', '.join(LABELLED)}")
-    train = properties[members["train"]]
-    constant = [name for name, least, most in zip(names, train.min(0), train.max(0)) if least == most]
-    if constant:
-        raise ValueError(f"constant over the training split, so nothing to predict: {', '.join(constant)}")
-    codec = RingCodec(
-        float(scale),
-        tuple(names),
-        train.mean(axis=0),
-        train.std(axis=0),
-        truth,
-        dict(cluster),
-        frozenset(codes[int(i)] for i in members["train"]),
-    )
-
-    mask = (np.arange(rings) < sizes[:, None]).astype(np.float32)
-    x, target = codec.encode(centres), codec.standardised(properties).astype(np.float32)
-    sources = {
-        split: Arrays(
-            {"x": x[index], "mask": mask[index]} | ({"target": target[index]} if split in LABELLED else {})
-        )
-        for split, index in members.items()
-    }
-
-    def encode(examples: Examples, draw: Draw, training: bool) -> Examples:
-        return examples
-
+    here = (np.arange(rings) < sizes[:, None]).astype(np.float32)
+    x, target = (centres / scale).astype(np.float32), targets.standardised(properties)
+    sources = {}
+    for split, index in members.items():
+        examples: Examples = {"x": x[index], "mask": here[index], "present": here[index]}
+        sources[split] = Arrays(examples | ({"target": target[index]} if split in LABELLED else {}))
     info = Info(
         shape=(rings, 3),
         kind="continuous",
@@ -112,8 +134,23 @@ def ring_graphs(
         unit=None,
         centre=None,
         classes=None,
-        splits={split: len(source) for split, source in sources.items()},
+        splits=counts,
         description=description,
-        codec=codec,
     )
-    return Dataset(info, sources, encode, folder)
+    return RingGraphs(
+        info=info,
+        sources=sources,
+        folder=folder,
+        targets=targets,
+        scale=float(scale),
+        label=label,
+        cluster=dict(cluster),
+        trained=frozenset(codes[int(i)] for i in members["train"]),
+    )
+
+
+def chosen(targets: Sequence[str], names: Sequence[str]) -> list[int]:
+    """The places of the targets among the names. Raises ValueError for none, unknown or repeated ones."""
+    if set(targets) - set(names) or not targets or len(set(targets)) < len(targets):
+        raise ValueError(f"targets are different ones of {', '.join(names)}; got {list(targets)}")
+    return [list(names).index(name) for name in targets]

@@ -51,14 +51,13 @@ def test_the_table_becomes_ring_graphs(folder):
     data = compas1x(**ARGUMENTS, data_dir=folder)
     assert data.info.shape == (7, 3)
     assert sum(data.info.splits[split] for split in ("train", "validation", "test")) == 118
-    codec = data.info.codec
     for split in ("train", "validation", "test"):
         (batch,) = data.epoch(split, data.info.splits[split])
-        codes = [reading.code for reading in codec.read(batch["x"], batch["mask"])]
-        found = codec.physical(batch["target"])
+        codes = [reading.code for reading in data.read(batch["x"], batch["present"])]
+        found = data.targets.mean + data.targets.std * batch["target"]
         np.testing.assert_allclose(found[:, 0], 0.5 + 2 * hueckel(codes).gap, atol=2e-5)
-        np.testing.assert_allclose(codec.truth(codes), found, atol=1e-5)
-    assert np.isnan(codec.truth(["SSSSSSSE"])).all()
+        np.testing.assert_allclose(data.label(codes), found, atol=1e-5)
+    assert np.isnan(data.label(["SSSSSSSE"])).all()
 
 
 def test_another_table_is_another_set(folder, tmp_path):
@@ -66,8 +65,8 @@ def test_another_table_is_another_set(folder, tmp_path):
     write(tmp_path, changed={"GAP_eV": "7.5"})
     other = compas1x(**ARGUMENTS, data_dir=tmp_path)
     code = CODES[9]
-    assert other.info.codec.truth([code])[0, 0] == 7.5
-    assert first.info.codec.truth([code])[0, 0] < 4
+    assert other.label([code])[0, 0] == 7.5
+    assert first.label([code])[0, 0] < 4
 
 
 def test_a_missing_table_is_named_with_its_source(tmp_path):
