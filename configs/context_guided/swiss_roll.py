@@ -25,7 +25,7 @@ _TRAIN = 1000
 
 _DATA = {"name": "labelled_roll", "train": _TRAIN, "test": 1000, "context": 20_000}
 
-_CONTEXT = {"name": "context", "ramp": "sigmoid", "examples": _TRAIN, "scale": 10.0, "diagonal": 1.0}
+_CONTEXT = {"name": "context", "ramp": "sigmoid", "examples": _TRAIN, "scale": 1.0, "diagonal": 1e-3}
 
 _OBJECTIVE = {
     "name": "guidance",

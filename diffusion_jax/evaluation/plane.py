@@ -71,7 +71,7 @@ def plane_picture(
                 axis.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=[], yticks=[])
                 axis.set_title(title, fontsize=8)
             row[0].set_ylabel(f"{model}: {what}", fontsize=8)
-        figure.colorbar(image, ax=list(rows.flat), label=f"{what} {name}".strip(), shrink=0.6)
+            figure.colorbar(image, ax=list(row), label=f"{what} {name}".strip(), shrink=0.8)
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100, format="png")
