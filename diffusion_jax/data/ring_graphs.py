@@ -1,8 +1,8 @@
 """Molecules as graphs of rings: what the sets of polybenzenoids have in common.
 
 x `[B, N, 3]` are ring centres, their mean at zero, and zero where there is no ring: `mask` and `present`
-`[B, N]` are 0 there. All rings are alike, so there are no types. `target` `[B, K]` are standardised properties.
-Splits are
+`[B, N]` are 0 there. All rings are alike, so there are no types. `target` `[B, K]` are properties,
+standardised. Splits are
 
     train        one cluster of the largest molecules; generators and predictors are trained on it
     validation   another, nearer one, to choose settings by
@@ -50,7 +50,7 @@ class RingGraphs(Dataset):
         return read(np.asarray(x, np.float64) * self.scale, present)
 
     def truth(self, x: Any, present: Any = None) -> dict[str, np.ndarray]:
-        """What is true of samples x `[n, N, 3]`, each `[n]`; NaN where it is no molecule, but for the first two.
+        """What is true of samples x `[n, N, 3]`, each `[n]`; of no molecule NaN, but for the first two.
 
         valid, novel: 1 where it is a molecule, and one that was not trained on, else 0; target_0, ...: its
         properties; in_train, in_validation, in_test: 1 where it is in that cluster, else 0.
