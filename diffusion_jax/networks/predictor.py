@@ -1,7 +1,8 @@
 """Networks that embed a noised sample, for a head to read labels from.
 
 `(x [B, T, ...], noise [#B, #T], conditions, train) -> features [B, D]`. `perceptron` is for anything small,
-flattened; `pooled` makes one of any network of the library. `objectives.guidance` trains them.
+flattened; `pooled` makes one of any network of the library; `invariant` is for graphs with positions.
+`objectives.guidance` trains them.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from diffusion_jax.networks.checks import check_counts, check_input
+from diffusion_jax.networks.egnn import Layers, check_reach, nodes
 from diffusion_jax.networks.embeddings import Conditioning
 from diffusion_jax.networks.layers import Dense, Dropout
 from diffusion_jax.types import Array, Batch
@@ -53,6 +55,24 @@ class Pooled(nn.Module):
         return rows.mean(1)
 
 
+class Invariant(nn.Module):
+    """See `invariant`."""
+
+    width: int = 196
+    depth: int = 12
+    reach: float = 1 / 3
+    positions: int = 3
+    dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
+        del train
+        places, features, here = nodes(x, noise, conditions, self.positions)
+        layers = Layers(self.width, self.depth, self.reach, True, True, self.dtype, name="layers")
+        h = layers(places, features, here)[1].astype(x.dtype)
+        return (h * here).sum(1) / jnp.maximum(here.sum(1), 1)
+
+
 def perceptron(
     width: int = 128, depth: int = 3, labels: int = 0, dropout: float = 0.0, dtype: Any = None
 ) -> Perceptron:
@@ -86,7 +106,31 @@ def pooled(network: nn.Module, width: int = 128) -> Pooled:
     return Pooled(network, width)
 
 
+def invariant(
+    width: int = 196, depth: int = 12, reach: float = 1 / 3, positions: int = 3, dtype: Any = None
+) -> Invariant:
+    """The mean, over the nodes of a graph `[B, N, positions + F]`, of the features of an equivariant network.
+
+    Nothing that moves, turns or reflects all positions changes it, and no order of the nodes: noise on the
+    centre of mass does not enter. The default is the guidance model of polybenzenoids of context-guided
+    diffusion (arXiv 2407.11942), without the moves after its last layer; the mean is over the nodes that are
+    there, not over N.
+
+    Args:
+      width: features of a node, and of the result. depth: layers.
+      reach, positions, dtype: as of `networks.egnn.egnn`, whose moves are `shared` here.
+
+    Raises:
+      ValueError: a count below 1, or a reach that is not positive; when applied, shapes or conditions that do
+        not fit.
+    """
+    check_counts(width=width, depth=depth, positions=positions)
+    check_reach(reach)
+    return Invariant(width, depth, reach, positions, dtype)
+
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "perceptron": {"width": 16, "depth": 1},
     "pooled": {"network": {"name": "mlp", "width": 8, "depth": 1}, "width": 16},
+    "invariant": {"width": 16, "depth": 2},
 }
