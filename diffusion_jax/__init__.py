@@ -28,6 +28,7 @@ from diffusion_jax.processes import (
     vp_2015,
     vp_cosine,
     vp_linear,
+    vp_polynomial,
     vp_sigmoid,
 )
 from diffusion_jax.sampling.adaptive import adaptive
@@ -223,6 +224,7 @@ __all__ = [
     "vp_cosine",
     "vp_grid",
     "vp_linear",
+    "vp_polynomial",
     "vp_sigmoid",
     "window",
     "with_known",
