@@ -31,7 +31,8 @@ Batch = Mapping[str, Any]
 `x` [B, T, ...], `mask` [B, T] (1 = carries loss; also marks a partial last batch), `label` int [B]
 (-1 = none), `target` [B, K], `condition` [B, T, ...], `augment` [B, 9], `latents` int [B, m] (absent: from
 the prior; -1: null) or floating [B, m, k + 1], the weights of the codes, null last, `seed` int [B] (which
-draw of the latents each sample is), `context` (a nested batch of its own size).
+draw of the latents each sample is), `present` [B, T] (1 = there is such a token; networks on graphs see it),
+`context` (a nested batch of its own size).
 """
 
 Denoiser = Callable[[Array, Array], Array]

@@ -36,7 +36,7 @@ def objective(objective_spec):
 @pytest.fixture
 def batch(objective_spec, key):
     """Data that the example's process can carry, [4, T, ...]."""
-    shape, spec = (4, 2, 3), objective_spec.get("objective", objective_spec)
+    shape, spec = (4, 2, 3), {**objective_spec, **objective_spec.get("objective", {})}
     if "support" in spec:
         shape = (4, *build("support", spec["support"]).points.shape[1:])
     x, other = (
