@@ -38,6 +38,7 @@ KINDS: dict[str, str] = {
     "encoder": "diffusion_jax.networks.encoder",
     "prior": "diffusion_jax.networks.prior",
     "predictor": "diffusion_jax.networks.predictor",
+    "latent_prior": "diffusion_jax.sampling.latent_prior",
     "objective": "diffusion_jax.objectives",
     "term": "diffusion_jax.objectives.terms",
     "pairs": "diffusion_jax.objectives.pairs",

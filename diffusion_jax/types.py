@@ -30,9 +30,9 @@ Batch = Mapping[str, Any]
 
 `x` [B, T, ...], `mask` [B, T] (1 = carries loss; also marks a partial last batch), `label` int [B]
 (-1 = none), `target` [B, K], `condition` [B, T, ...], `augment` [B, 9], `latents` int [B, m] (absent: from
-the prior; -1: null) or floating [B, m, k + 1], the weights of the codes, null last, `seed` int [B] (which
-draw of the latents each sample is), `present` [B, T] (1 = there is such a token; networks on graphs see it),
-`context` (a nested batch of its own size).
+the prior; -1: null) or floating [B, m, k + 1], the weights of the codes (continuous latents: their features),
+null last, `seed` int [B] (which draw of the latents each sample is), `present` [B, T] (1 = there is such a
+token; networks on graphs see it), `context` (a nested batch of its own size).
 """
 
 Denoiser = Callable[[Array, Array], Array]
@@ -193,15 +193,18 @@ class Series(NamedTuple):
 
 
 class Latents(NamedTuple):
-    """Discrete latents of a trained model, m of k codes each: their encoder and their prior.
+    """Latents of a trained model, m of k codes or of k features each: their encoder and their prior.
 
-    logits:   (x [B, T, ...], conditions) -> [B, m, k], the encoder's; -inf for codes that a sample has not
-    extract:  (key, x, conditions) -> int [B, m], the codes that the prior was trained on
-    sample:   (keys [B], conditions, temperature=1, top_p=1) -> int [B, m], drawn from the prior, or None
+    Latents are int [B, m], codes; or floating [B, m, k + 1], continuous ones and the null flag, 0 here.
+
+    logits:   (x [B, T, ...], conditions) -> [B, m, k], the encoder's; -inf for codes that a sample has not;
+              None where latents are continuous
+    extract:  (key, x, conditions) -> the latents that the prior was trained on
+    sample:   (keys [B], conditions, temperature=1, top_p=1) -> latents drawn from the prior, or None
     log_prob: (latents int [B, m], conditions) -> [B], the prior's, in nats, or None
     """
 
-    logits: Callable[[Array, Batch], Array]
+    logits: Callable[[Array, Batch], Array] | None
     extract: Callable[[Key, Array, Batch], Array]
     sample: Callable[..., Array] | None = None
     log_prob: Callable[[Array, Batch], Array] | None = None
@@ -224,7 +227,7 @@ class Bound(NamedTuple):
     predictor: (x_t, t) -> Statistics of targets, or logits [B, K] of classes, for guidance
     times:     [S + 1], the grid of the bound, falling from 1 to 0
     memory:    of a network that has one of its own, for roll-outs
-    latents:   of a model that has discrete ones
+    latents:   of a model that has any
     """
 
     process: Any = None

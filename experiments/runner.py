@@ -24,14 +24,15 @@ from diffusion_jax.build import build
 from diffusion_jax.data.context import with_context
 from diffusion_jax.evaluation import samples as pictures
 from diffusion_jax.evaluation.outcome import Evaluation
-from diffusion_jax.sampling.transforms.extrapolation import autoguidance, cfg
+from diffusion_jax.objectives.latent_parts import null_like
+from diffusion_jax.sampling.transforms.extrapolation import Guide, autoguidance, cfg, mixed
 from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.training import checkpoints, loop, runs, sharding
 from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook
 from diffusion_jax.training.posthoc import Tracking
 from diffusion_jax.training.state import State
-from diffusion_jax.types import Array, Batch, Bound, Objective, Variables
+from diffusion_jax.types import Array, Batch, Bound, Denoiser, Objective, Variables
 from experiments import machine, records
 from experiments.configuration import Config
 from experiments.drawing import Draws, draw
@@ -236,19 +237,25 @@ def drawn(
     grid: Any = None,
     labels: bool = False,
     guidance: Mapping[str, Any] | None = None,
+    latents: Mapping[str, Any] | None = None,
 ) -> Draws:
     """Samples of a trained model; see `drawing.draw`.
 
     With `labels`, sample i is of class i modulo their number. `guidance` is {"scale": w} and, if wanted, the
     interval {"low": ..., "high": ...} of sigma/alpha: classifier-free (the same model without the label is
     the weak one) or, with {"guide": workdir}, by that finished run (see `sampling.transforms.extrapolation`).
+    `latents` says how those of a model that has them are drawn, {"temperature": ..., "top_p": ...}, and how
+    far null latents are left behind, {"excess": g} and, if wanted, an interval; it adds to that of `guidance`
+    (`mixed`).
 
-    Raises ValueError for labels of a data set without classes, and classifier-free guidance without labels.
+    Raises ValueError for labels of a data set without classes, classifier-free guidance without labels, and
+    latents of a model without them or without a prior.
     """
     classes = trained.plan.dataset.info.classes
     if labels and classes is None:
         raise ValueError("the data set has no classes to draw samples of")
-    guide, interval = None, dict(guidance or {})
+    guide, interval, law = None, dict(guidance or {}), dict(latents or {})
+    away = {name: law.pop(name) for name in ("excess", "low", "high") if name in law}
     if guidance is not None:
         workdir = interval.pop("guide", None)
         if workdir is None and not labels:
@@ -259,23 +266,39 @@ def drawn(
         known = {"label": index % classes} if labels else {}
         own, other = variables
         key = jax.random.fold_in(jax.random.key(seed), _LATENTS)
-        conditions = {"seed": index, **known}
+        conditions, drawn = {"seed": index, **known}, {}
         bound = trained.plan.objective.bind(own, key, conditions)
-        if guidance is None:
+        model = bound.latents
+        if latents is not None and (model is None or model.sample is None):
+            raise ValueError("this run has no latents that could be drawn from a prior")
+        if model is not None and model.sample is not None:
+            drawn["latents"] = model.sample(jax.vmap(jax.random.fold_in, (None, 0))(key, index), known, **law)
+            bound = trained.plan.objective.bind(own, key, {**known, **drawn})
+        process, denoiser = bound.process, bound.denoiser
+        assert denoiser is not None
+
+        def weak(conditions: Batch) -> Denoiser:
+            found = trained.plan.objective.bind(own, key, conditions).denoiser
+            assert found is not None
+            return found
+
+        other_way = None
+        if guide is not None and other is not None:
+            seen = guide.plan.objective.bind(other, key, conditions)
+            assert seen.denoiser is not None
+            other_way = under(seen.denoiser, seen.process, process)
+        elif guidance is not None:
+            other_way = weak(drawn)
+        if away:
+            guides = [Guide(weak({**known, "latents": null_like(drawn["latents"])}), **away)]
+            if other_way is not None:
+                between = {name: value for name, value in interval.items() if name != "scale"}
+                guides.append(Guide(other_way, interval["scale"] - 1, **between))
+            return bound._replace(denoiser=mixed(process, denoiser, *guides))
+        if other_way is None:
             return bound
-        assert bound.denoiser is not None
-        if guide is None or other is None:
-            model = bound.latents
-            same = {}
-            if model is not None and model.sample is not None:  # the latents of the class, without the class
-                same = {"latents": model.sample(jax.vmap(jax.random.fold_in, (None, 0))(key, index), known)}
-            weak = trained.plan.objective.bind(own, key, same).denoiser
-            assert weak is not None
-            return bound._replace(denoiser=cfg(bound.process, bound.denoiser, weak, **interval))
-        weak = guide.plan.objective.bind(other, key, conditions)
-        assert weak.denoiser is not None
-        seen = under(weak.denoiser, weak.process, bound.process)
-        return bound._replace(denoiser=autoguidance(bound.process, bound.denoiser, seen, **interval))
+        extrapolated = cfg if guide is None else autoguidance
+        return bound._replace(denoiser=extrapolated(process, denoiser, other_way, **interval))
 
     shape = tuple(trained.plan.dataset.info.shape)
     variables = (trained.variables, None if guide is None else guide.variables)

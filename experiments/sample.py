@@ -3,6 +3,7 @@
     python -m experiments.sample --workdir runs/digits --count 100 --out /tmp/digits
     python -m experiments.sample --workdir runs/digits --sampler heun --steps 50 --grid karras_grid
     python -m experiments.sample --workdir runs/digits --labels --guidance 2
+    python -m experiments.sample --workdir runs/disco_digits --labels --latent-guidance 1
 
 Without --sampler and --steps samples are drawn as the run's config says. A --sampler without --steps walks
 the grid of the run's bound, whose decoder takes the last step. Sample i depends on the seed and i alone.
@@ -55,6 +56,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--interval", type=float, nargs=2, metavar=("LOW", "HIGH"), help="of sigma/alpha that is guided"
     )
+    parser.add_argument(
+        "--latent-guidance",
+        type=float,
+        metavar="G",
+        help="away from null latents, for a model that has latents; 0 is none. Adds to --guidance",
+    )
+    parser.add_argument(
+        "--latent-temperature", type=float, metavar="TAU", help="of the draws of latents; default: 1"
+    )
     parser.add_argument("--out", metavar="OUT", help="without a suffix; default: DIR/samples")
     parser.add_argument(
         "--export", action="store_true", help="also OUT_uint8.npz for evaluators outside; images only"
@@ -77,6 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             **method,
             labels=options.labels,
             guidance=_guidance(options),
+            latents=_latents(options),
         )
         exported = rgb(draws.x, trained.plan.dataset.info) if options.export else None
     except (OSError, TypeError, ValueError) as error:
@@ -93,15 +104,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _guidance(options: argparse.Namespace) -> dict[str, Any] | None:
     if options.guidance is None:
-        if options.guide is not None or options.interval is not None:
-            raise ValueError("--guide and --interval need --guidance W")
+        if options.guide is not None:
+            raise ValueError("--guide needs --guidance W")
+        if options.interval is not None and options.latent_guidance is None:
+            raise ValueError("--interval needs --guidance W or --latent-guidance G")
         return None
     guidance = {"scale": options.guidance}
     if options.guide is not None:
         guidance["guide"] = options.guide
-    if options.interval is not None:
-        guidance |= dict(zip(("low", "high"), options.interval, strict=True))
-    return guidance
+    return guidance | _interval(options)
+
+
+def _latents(options: argparse.Namespace) -> dict[str, Any] | None:
+    latents = {}
+    if options.latent_guidance is not None:
+        latents |= {"excess": options.latent_guidance, **_interval(options)}
+    if options.latent_temperature is not None:
+        latents["temperature"] = options.latent_temperature
+    return latents or None
+
+
+def _interval(options: argparse.Namespace) -> dict[str, float]:
+    return dict(zip(("low", "high"), options.interval or (), strict=False))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from diffusion_jax.data import crossings, heartbeat, swiss_roll
+from diffusion_jax.data import crossings, eight_gaussians, heartbeat, swiss_roll
 from diffusion_jax.types import Support
 
 
@@ -31,9 +31,15 @@ def crossing_lines(tokens: int = 20, noise: float = 0.1) -> Support:
     return Support(crossings.lines(tokens), noise)
 
 
+def eight_modes() -> Support:
+    """The centres of the eight Gaussians, [8, 1, 2], blurred by their standard deviation."""
+    return Support(eight_gaussians.centres().reshape(-1, 1, 2), eight_gaussians.STD)
+
+
 EXAMPLES: dict[str, dict[str, Any]] = {
     "swiss_roll_curve": {"points": 64},
     "swiss_roll_coordinates": {"points": 64},
     "heartbeat_sequences": {},
     "crossing_lines": {"tokens": 4},
+    "eight_modes": {},
 }

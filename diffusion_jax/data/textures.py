@@ -3,7 +3,8 @@
 They stand in for the bark images (Lazebnik et al. 2005) of arXiv 1503.03585, which are not public any more.
 Colours become grey by the luma of BT.601, round(0.299 R + 0.587 G + 0.114 B). Of the 640 columns of each
 photograph the left 480 are for training and the right 160 for testing: no pixel is in both. Training patches
-overlap, one every `stride` pixels; test patches do not, so that they are as independent as can be.
+overlap, one every `stride` pixels; test patches do not, so that they are as independent as can be. The class
+of a patch is its photograph: 0 china, 1 flower.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import numpy as np
 
 from diffusion_jax.data.images import image_dataset
-from diffusion_jax.data.pipeline import Dataset, integer
+from diffusion_jax.data.pipeline import Dataset, Examples, integer
 from diffusion_jax.data.storage import rows, stored
 
 EXAMPLES = {"textures": {"size": 16, "stride": 64}}
@@ -31,7 +32,7 @@ def textures(
     flip: bool = False,
     data_dir: str | os.PathLike | None = None,
 ) -> Dataset:
-    """Grey patches of photographs, x `[B, 1, size, size, 1]`.
+    """Grey patches of photographs, x `[B, 1, size, size, 1]`, and `label` `[B]`, the photograph.
 
     Args:
         size: of a side, in pixels, at most 160.
@@ -44,22 +45,23 @@ def textures(
     """
     arguments = {"size": integer("size", size, 1, _SMALLEST_SIDE + 1), "stride": integer("stride", stride, 1)}
 
-    def patches(columns: slice, stride: int) -> np.ndarray:
+    def patches(columns: slice, stride: int) -> Examples:
         regions = [photograph[:, columns] for photograph in photographs()]
         cut = [
             np.lib.stride_tricks.sliding_window_view(region, (size, size))[::stride, ::stride]
             for region in regions
         ]
-        return np.concatenate([one.reshape(-1, 1, size, size, 1) for one in cut])
+        x = [one.reshape(-1, 1, size, size, 1) for one in cut]
+        return {"x": np.concatenate(x), "label": np.repeat(np.arange(len(x)), [len(one) for one in x])}
 
     sources, folder = stored(
         "textures",
-        "1.0.0",
+        "1.1.0",
         arguments,
-        {"x": ((1, size, size, 1), np.uint8)},
+        {"x": ((1, size, size, 1), np.uint8), "label": ((), np.int64)},
         lambda: {
-            "train": rows({"x": patches(slice(0, BOUNDARY), stride)}),
-            "test": rows({"x": patches(slice(BOUNDARY, None), size)}),
+            "train": rows(patches(slice(0, BOUNDARY), stride)),
+            "test": rows(patches(slice(BOUNDARY, None), size)),
         },
         data_dir,
     )
@@ -68,6 +70,7 @@ def textures(
         LEVELS,
         "Grey patches of scikit-learn's photographs china.jpg and flower.jpg; the right quarter is the test.",
         folder,
+        classes=2,
         dequantise=dequantise,
         standardise=standardise,
         flip=flip,

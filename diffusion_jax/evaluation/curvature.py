@@ -4,7 +4,9 @@ With v = dx/dt the drift (`sampling.ode`) and T = v/|v| along a solution x(t), f
 together,
 
     curvature  = |dT/dt| / |dx/dt|,     dT/dt = dT(x, t) along (v, 1),
-    jacobian   = |dv/dx|_F^2.
+    jacobian   = |dv/dx|_F^2 / (dr/dt)^2,
+
+the second with respect to r = sigma/alpha, so that neither depends on how fast t runs.
 
 DisCo-Diff (arXiv 2407.03300, appendix F) steps back by dt = 0.001 instead of differentiating, and shows means
 over curves; these are dominated by the few curves that pass between modes, so that medians stand beside them
@@ -13,6 +15,7 @@ here. A normal law with one standard deviation in all directions has straight li
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -43,13 +46,14 @@ def bend(process: Any, denoiser: Denoiser, x: Array, t: Array) -> Array:
 
 
 def steepness(key: Key, process: Any, denoiser: Denoiser, x: Array, t: Array) -> Array:
-    """|dv/dx|_F^2 at x [B, T, ...] and level t (), unbiased: |J u|^2 for one u ~ N(0, 1) a sample; [B]."""
+    """|dv/dx|_F^2/(dr/dt)^2 at x [B, T, ...] and level t (), by |J u|^2 for one u ~ N(0, 1) a sample; [B]."""
 
     def velocity(x: Array) -> Array:
         return drift(process, x, denoiser(x, t), jnp.reshape(t, (1, 1)))
 
     _, moved = jax.jvp(velocity, (x,), (jax.random.normal(key, x.shape, x.dtype),))
-    return _square(moved)
+    _, pace = jax.jvp(process.ratio, (t,), (jnp.ones_like(t),))
+    return _square(moved) / pace**2
 
 
 def _square(x: Array) -> Array:
@@ -58,19 +62,24 @@ def _square(x: Array) -> Array:
 
 def ode_curvature(
     sampler: Sampler | Callable[..., Sampler],
-    grid: Any,
+    grid: Array | Callable[[Any], Array],
     count: int = 1000,
     labels: bool = False,
+    low: float = 0.0,
+    high: float = math.inf,
 ) -> Evaluation:
     """Curvature and squared Jacobian norm at the levels of a grid, along curves drawn by a sampler.
 
     sampler: deterministic, such as `heun`; grid: levels or process -> levels; count: curves;
-    labels: gives curve i the class i modulo their number.
+    labels: gives curve i the class i modulo their number;
+    low, high: levels of the grid with low <= sigma/alpha <= high are told of. Where noise is far below the
+    data's details the curves hardly move, and what is measured is the network's roughness over that.
 
-    Metrics, for each level but 0, `<name>@<sigma/alpha>`: `curvature` (median over curves),
-    `curvature_mean`, `jacobian`; and `curvature`, the median over curves of the mean over levels.
+    Metrics, for each such level but 0, `<name>@<sigma/alpha>`: `curvature` (median over curves),
+    `curvature_mean`, `jacobian`; and `curvature`, the median over curves of the mean over these levels.
 
-    Raises ValueError for a count below 1, and what `sampling.ode.require_flow` raises.
+    Raises ValueError for a count below 1, a grid without such levels, and what `sampling.ode.require_flow`
+    raises.
     """
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
@@ -102,6 +111,10 @@ def ode_curvature(
             return process.ratio(levels), bends, steep
 
         ratio, bends, steep = (np.asarray(one, np.float64) for one in compiled(run)(key))
+        kept = (low <= ratio) & (ratio <= high)
+        if not kept.any():
+            raise ValueError(f"the grid has no level with {low:g} <= sigma/alpha <= {high:g}, but {ratio}")
+        ratio, bends, steep = ratio[kept], bends[kept], steep[kept]
         metrics: dict[str, Any] = {}
         for place, at in enumerate(ratio):
             metrics[f"curvature@{at:.3g}"] = float(np.median(bends[place]))

@@ -1,8 +1,8 @@
-"""Evaluations of a model with discrete latents, the latents coming from elsewhere than a plain draw.
+"""Evaluations of a model with latents, the latents coming from elsewhere than a plain draw.
 
     {"name": "from_encoder", "evaluation": {"name": "frechet", ...}}
 
-`from_encoder` is the oracle: the codes of real samples. `without_latents` takes the null ones. `from_prior`
+`from_encoder` is the oracle: those of real samples. `without_latents` takes the null ones. `from_prior`
 is what the model does by itself, colder if asked. Only the evaluation inside knows what is measured. It must
 say how many samples there are: by labels, or by seeds, as all evaluations that draw samples do.
 
@@ -19,8 +19,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion_jax.evaluation.latent_use import known_of, latents_of
+from diffusion_jax.evaluation.latent_use import latents_of
+from diffusion_jax.evaluation.level_losses import known_of
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
+from diffusion_jax.objectives.latent_parts import null_like
 from diffusion_jax.sampling.transforms.extrapolation import Guide, mixed
 from diffusion_jax.types import Array, Batch, Bound, Key
 
@@ -35,7 +37,8 @@ def from_prior(
 ) -> Evaluation:
     """`evaluation` with latents drawn from the prior at a temperature and within a nucleus.
 
-    Raises ValueError, when evaluated, for a model without latents or prior.
+    Raises ValueError, when evaluated, for a model without latents or prior, and for a temperature or nucleus
+    of continuous ones.
     """
 
     def around(bind: Bind, dataset: Any, key: Key) -> Outcome:
@@ -62,7 +65,7 @@ def from_encoder(
     low: float = 0.0,
     high: float = math.inf,
 ) -> Evaluation:
-    """`evaluation` with the codes of samples of a split, picked by the seeds: the oracle.
+    """`evaluation` with the latents of samples of a split, picked by the seeds: the oracle.
 
     split: of the data set, in batches of `batch_size`. labels: picked among samples of the same label.
 
@@ -71,14 +74,14 @@ def from_encoder(
 
     def around(bind: Bind, dataset: Any, key: Key) -> Outcome:
         model = latents_of(bind)
-        codes, classes = [], []
+        rows, classes = [], []
         for i, batch in enumerate(dataset.epoch(split, batch_size)):
             real = np.asarray(batch["mask"])[:, 0] > 0
             known = known_of(batch) if labels else {}
             found = model.extract(jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known)
-            codes.append(np.asarray(found)[real])
+            rows.append(np.asarray(found)[real])
             classes.append(np.asarray(batch["label"])[real] if labels else np.zeros(real.sum(), int))
-        everyone, classes = np.concatenate(codes), np.concatenate(classes)
+        everyone, classes = np.concatenate(rows), np.concatenate(classes)
         order, counts = np.argsort(classes, kind="stable"), np.bincount(classes)
         if not counts.all():
             raise ValueError(f"the {split} split has no samples of the labels {np.flatnonzero(counts == 0)}")
@@ -102,23 +105,23 @@ def without_latents(evaluation: Evaluation) -> Evaluation:
     """
 
     def around(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        count = _many(bind, dataset)
+        row = null_like(_one(bind, dataset))
         return evaluation(
-            lambda known: bind({**known, "latents": jnp.full((_samples(known), count), -1)}), dataset, key
+            lambda known: bind({**known, "latents": jnp.repeat(row, _samples(known), axis=0)}), dataset, key
         )
 
     return around
 
 
 def _given(bind: Bind, source: Any, guidance: float, low: float, high: float) -> Bind:
-    """`bind` with latents of the source, conditions -> int [B, m], and guidance from null ones."""
+    """`bind` with latents of the source, conditions -> latents, and guidance from null ones."""
 
     def given(conditions: Batch) -> Bound:
         latents = source(conditions)
         bound = bind({**conditions, "latents": latents})
         if guidance == 0:
             return bound
-        null = bind({**conditions, "latents": jnp.full_like(latents, -1)}).denoiser
+        null = bind({**conditions, "latents": null_like(latents)}).denoiser
         assert bound.denoiser is not None
         assert null is not None
         return bound._replace(denoiser=mixed(bound.process, bound.denoiser, Guide(null, guidance, low, high)))
@@ -126,10 +129,11 @@ def _given(bind: Bind, source: Any, guidance: float, low: float, high: float) ->
     return given
 
 
-def _many(bind: Bind, dataset: Any) -> int:
-    """The number of latents."""
-    one = jax.ShapeDtypeStruct((1, *dataset.info.shape), jnp.result_type(float))
-    return jax.eval_shape(lambda x: latents_of(bind).logits(x, {}), one).shape[1]
+def _one(bind: Bind, dataset: Any) -> Array:
+    """Zeros, shaped like the latents of one sample."""
+    x = jax.ShapeDtypeStruct((1, *dataset.info.shape), jnp.result_type(float))
+    like = jax.eval_shape(lambda x: latents_of(bind).extract(jax.random.key(0), x, {}), x)
+    return jnp.zeros(like.shape, like.dtype)
 
 
 def _samples(conditions: Batch) -> int:

@@ -21,12 +21,23 @@ from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.latent_use import latents_of
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
 from diffusion_jax.sampling.loop import fitted, sample
-from diffusion_jax.types import Array, Key, Sampler
+from diffusion_jax.types import Array, Bound, Key, Sampler
+
+
+def exchanged(
+    key: Key, first: Bound, second: Bound, sampler: Sampler, x: Array, times: Array, share: float
+) -> Array:
+    """x [B, T, ...] of level times[0] drawn by `first`, and the last `share` of the steps by `second`."""
+    middle = round((1 - share) * (len(times) - 1))
+    for bound, part in ((first, times[: middle + 1]), (second, times[middle:])):
+        assert bound.denoiser is not None
+        x = sample(key, bound.denoiser, sampler, x, part) if len(part) > 1 else x
+    return x
 
 
 def latent_swap(
     sampler: Sampler | Callable[..., Sampler],
-    grid: Any,
+    grid: Array | Callable[[Any], Array],
     shares: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     count: int = 250,
     labels: bool = False,
@@ -57,19 +68,13 @@ def latent_swap(
             process, method = first.process, fitted(sampler, first)
             times = grid(process) if callable(grid) else jnp.asarray(grid)
             x = process.prior((count, *info.shape)).sample(start_key)
-            steps = len(times) - 1
 
-            def swapped(share: float) -> Array:
-                middle = round((1 - share) * steps)
-                x_t = x
-                for bound, part in ((first, times[: middle + 1]), (second, times[middle:])):
-                    assert bound.denoiser is not None
-                    x_t = sample(path_key, bound.denoiser, method, x_t, part) if len(part) > 1 else x_t
-                return x_t
+            def drawn(share: float) -> Array:
+                return exchanged(path_key, first, second, method, x, times, share)
 
-            start, end = swapped(0.0), swapped(1.0)
+            start, end = drawn(0.0), drawn(1.0)
             apart = ((end - start) ** 2).mean()
-            return {f"swap@{s:g}": ((swapped(s) - start) ** 2).mean() / apart for s in shares}
+            return {f"swap@{s:g}": ((drawn(s) - start) ** 2).mean() / apart for s in shares}
 
         metrics: dict[str, Any] = {name: float(value) for name, value in compiled(run)(key).items()}
         shown = ", ".join(f"{name.removeprefix('swap@')}: {value:.3f}" for name, value in metrics.items())

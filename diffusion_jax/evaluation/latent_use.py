@@ -1,4 +1,4 @@
-r"""What discrete latents are used for: codes, what they say of the class, the loss with and without them.
+r"""What latents are used for: codes, what they say of the class, the loss with and without them.
 
 Of m latents of k codes on a split, c the extracted codes and y the label:
 
@@ -16,6 +16,8 @@ with those of another sample (shuffled: the next in its batch), null and (where 
     true@s, shuffled@s, null@s, drawn@s, and gradient@s = E |dloss/dz|, z the weights of the true codes: what
     reaches the encoder
 
+Continuous latents, drawn by the encoder, have no codes: of them losses and gradients alone are told.
+
 DisCo-Diff (arXiv 2407.03300) shows that latents lower the loss at large sigma and not at small ones.
 """
 
@@ -29,23 +31,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.evaluation.compiling import compiled
+from diffusion_jax.evaluation.level_losses import known_of, loss_at
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.levels import token_sum
+from diffusion_jax.objectives.latent_parts import null_like
 from diffusion_jax.objectives.weights import Weight
 from diffusion_jax.types import Array, Batch, Key, Latents
 
 
 def latents_of(bind: Bind) -> Latents:
-    """The encoder and prior of a model; raises ValueError for one without discrete latents."""
+    """The encoder and prior of a model; raises ValueError for one without latents."""
     found = bind({}).latents
     if found is None:
-        raise ValueError("this model has no discrete latents: its objective must be `latent`")
+        raise ValueError("this model has no latents: its objective must be `latent` or `continuous_latent`")
     return found
-
-
-def known_of(batch: Batch) -> dict[str, Any]:
-    """The conditions of a batch of the data set."""
-    return {"label": jnp.asarray(batch["label"])} if "label" in batch else {}
 
 
 def latent_use(
@@ -60,7 +58,7 @@ def latent_use(
     weight: process -> lambda, best that of the training. ratios: sigma/alpha of the losses. split: of the
     data set, cut to whole batches of `batch_size`. labels: the model is conditional on the label.
 
-    Raises ValueError for a model without discrete latents, a split smaller than a batch, batches below 2.
+    Raises ValueError for a model without latents, a split smaller than a batch, batches below 2.
     """
     if batch_size < 2:
         raise ValueError(f"batch_size must be at least 2, to shuffle within; got {batch_size}")
@@ -73,51 +71,61 @@ def latent_use(
                 f"{batch_size}"
             )
 
-        def score(key: Key, x0: Array, known: Batch) -> dict[str, Array]:
+        def read(key: Key, x0: Array, known: Batch) -> tuple[dict[str, Array], dict[str, Array]]:
+            """(what is told of each sample, latents [B, m, k + 1] from each source)."""
             model = latents_of(bind)
-            code_key, noise_key, prior_key = jax.random.split(key, 3)
-            logits, codes = model.logits(x0, known), model.extract(code_key, x0, known)
-            law = jax.nn.softmax(logits)
-            found = {"codes": codes, "entropy": jax.scipy.special.entr(law).sum(-1).mean(-1) / np.log(2)}
-            true = jax.nn.one_hot(codes, logits.shape[-1] + 1)
-            choices = {"true": true, "shuffled": jnp.roll(true, 1, axis=0), "null": jnp.full_like(codes, -1)}
-            if model.sample is not None and model.log_prob is not None:
-                found["prior"] = -model.log_prob(codes, known) / np.log(2)
-                choices["drawn"] = model.sample(jax.random.split(prior_key, len(x0)), known)
+            code_key, prior_key = jax.random.split(key)
+            told, sources = {}, {"true": model.extract(code_key, x0, known)}
+            if model.sample is not None:
+                sources["drawn"] = model.sample(jax.random.split(prior_key, len(x0)), known)
+            if model.logits is not None:
+                codes, logits = sources["true"], model.logits(x0, known)
+                entropy = jax.scipy.special.entr(jax.nn.softmax(logits)).sum(-1).mean(-1) / np.log(2)
+                told = {"codes": codes, "entropy": entropy}
+                if model.log_prob is not None:
+                    told["prior"] = -model.log_prob(codes, known) / np.log(2)
+                sources = jax.tree.map(lambda one: jax.nn.one_hot(one, logits.shape[-1] + 1), sources)
+            true = sources["true"]
+            return told, sources | {"shuffled": jnp.roll(true, 1, axis=0), "null": null_like(true)}
 
-            for place, ratio in enumerate(ratios):
-                noise = jax.random.fold_in(noise_key, place)
+        def score(
+            key: Key, x0: Array, known: Batch, sources: dict[str, Array], ratio: Array
+        ) -> tuple[dict[str, Array], Array]:
+            """(the loss of each sample with each source, the gradient's norm at the true latents)."""
 
-                def loss(latents: Array, noise: Key = noise, ratio: float = ratio) -> Array:
-                    bound = bind({**known, "latents": latents})
-                    assert bound.denoiser is not None
-                    t = bound.process.time(jnp.asarray(ratio, x0.dtype)).reshape(1, 1)
-                    x_t = bound.process.marginal(x0, t).sample(noise)
-                    error = token_sum((bound.denoiser(x_t, t) - x0) ** 2)
-                    return (weight(bound.process)(t) * error).mean(1)
+            def loss(latents: Array) -> Array:
+                return loss_at(key, bind({**known, "latents": latents}), weight, x0, ratio)
 
-                for name, latents in choices.items():
-                    found[f"{name}@{ratio:g}"] = loss(latents)
-                gradient = jax.grad(lambda z, loss=loss: loss(z).sum())(true)
-                found[f"gradient@{ratio:g}"] = jnp.sqrt((gradient**2).sum((1, 2)))
-            return found
+            gradient = jax.grad(lambda z: loss(z).sum())(sources["true"])
+            return jax.tree.map(loss, sources), jnp.sqrt((gradient**2).sum((1, 2)))
 
-        run, parts, classes = compiled(score), [], []
+        read_one, score_one = compiled(read), compiled(score)
+        parts: dict[str, list[np.ndarray]] = {"label": []}
         for i, batch in enumerate(dataset.epoch(split, batch_size)):
             if not np.asarray(batch["mask"]).all():
                 continue
-            known = known_of(batch)
-            classes.append(np.asarray(known.get("label", np.zeros(batch_size, int))))
-            parts.append(run(jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known if labels else {}))
-        found = {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
-        codes = found.pop("codes")
-        metrics = usage(codes, np.concatenate(classes))
+            own, x0, known = jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known_of(batch)
+            parts["label"].append(np.asarray(known.get("label", np.zeros(batch_size, int))))
+            known = known if labels else {}
+            told, sources = read_one(jax.random.fold_in(own, len(ratios)), x0, known)
+            for place, ratio in enumerate(ratios):
+                noise = jax.random.fold_in(own, place)
+                losses, gradient = score_one(noise, x0, known, sources, jnp.asarray(ratio, x0.dtype))
+                told |= {f"{name}@{ratio:g}": value for name, value in losses.items()}
+                told[f"gradient@{ratio:g}"] = gradient
+            for name, value in told.items():
+                parts.setdefault(name, []).append(np.asarray(value))
+        found = {name: np.concatenate(value) for name, value in parts.items()}
+        classes, lines = found.pop("label"), []
+        metrics: dict[str, Any] = {"samples": len(classes)}
+        if "codes" in found:
+            metrics |= usage(found.pop("codes"), classes)
+            lines.append(
+                f"{metrics['codes']:.3g} codes in use (least {metrics['codes_least']}), perplexity "
+                f"{metrics['perplexity']:.3g}; {metrics['information']:.3f} bits of the label "
+                f"(best {metrics['information_best']:.3f}, of which bias {metrics['information_bias']:.3f})"
+            )
         metrics |= {name: float(value.mean()) for name, value in found.items()}
-        lines = [
-            f"{metrics['codes']:.3g} codes in use (least {metrics['codes_least']}), perplexity "
-            f"{metrics['perplexity']:.3g}; {metrics['information']:.3f} bits of the label "
-            f"(best {metrics['information_best']:.3f}, of which bias {metrics['information_bias']:.3f})"
-        ]
         names = [name for name in ("true", "shuffled", "null", "drawn") if f"{name}@{ratios[0]:g}" in metrics]
         for ratio in ratios:
             shown = ", ".join(f"{name} {metrics[f'{name}@{ratio:g}']:.4g}" for name in names)
@@ -147,7 +155,6 @@ def usage(codes: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         "information": float(np.mean(information)),
         "information_best": float(np.max(information)),
         "information_bias": float(np.mean(bias)),
-        "samples": len(codes),
     }
 
 

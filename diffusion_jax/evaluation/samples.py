@@ -99,8 +99,9 @@ def panels_picture(
 
     Args:
         path: of the PNG file.
-        panels: name -> samples [N, T, ...]: points of the plane, or rasters, whose rows are the N samples.
-        limits: values shown as black and as white; of rasters.
+        panels: name -> samples [N, T, ...]: points of the plane, images one below the other, or rasters,
+            whose rows are the N samples.
+        limits: values shown as black and as white; of images and rasters.
 
     Raises ValueError where there is none, or one is not [N, T, ...] with N >= 1.
     """
@@ -108,9 +109,12 @@ def panels_picture(
         raise ValueError("there is nothing to draw: no panel")
     sets = {name: _checked(x, 3) for name, x in panels.items()}
     points = all(_are_points(x) for x in sets.values())
-    pictures = {name: x.reshape(len(x), -1) for name, x in sets.items()}
+    pictures = {name: _grid(x, 1) if _are_images(x) else x.reshape(len(x), -1) for name, x in sets.items()}
     height = _PANEL * 1.15 if points else max(_size(picture)[1] for picture in pictures.values()) + 0.3
-    figure, axes = _canvas(1, len(sets), 0.8 * _PANEL * len(sets), height)
+    width = 0.8 * _PANEL
+    if all(_are_images(x) for x in sets.values()):
+        width = max(_size(picture)[0] for picture in pictures.values()) + 0.4
+    figure, axes = _canvas(1, len(sets), width * len(sets), height)
     for axis, (name, x) in zip(axes[0], sets.items()):
         if points:
             _scatter(axis, x, max(_extent(one) for one in sets.values()))

@@ -73,7 +73,8 @@ class EncoderBlock(nn.Module):
     def __call__(self, h: Array, seen: np.ndarray | None = None, train: bool = False) -> Array:
         width = h.shape[-1]
         qkv = Dense(3 * width, dtype=self.dtype, name="qkv")(nn.LayerNorm(dtype=self.dtype)(h))
-        y = attended(*jnp.split(qkv, 3, axis=-1), self.heads, seen)
+        q, k, v = jnp.split(qkv, 3, axis=-1)
+        y = attended(q, k, v, self.heads, seen)
         h = h + Dropout(self.dropout)(Dense(width, dtype=self.dtype, name="out")(y), train)
         y = nn.gelu(Dense(4 * width, dtype=self.dtype)(nn.LayerNorm(dtype=self.dtype)(h)))
         return h + Dropout(self.dropout)(Dense(width, dtype=self.dtype)(y), train)

@@ -16,7 +16,7 @@ those of their own group only: nothing of a group gets to another's resolution b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -51,7 +51,7 @@ class LatentTokens(nn.Module):
         return nn.LayerNorm(dtype=self.dtype)(h)
 
     @nn.nowrap
-    def check_heights(self, heights: Sequence[int]) -> None:
+    def check_heights(self, heights: Collection[int]) -> None:
         """Refuses groups at heights other than these, of a decoder's attention; raises ValueError."""
         unknown = sorted(set(self.groups) - set(heights))
         if unknown:
@@ -60,9 +60,9 @@ class LatentTokens(nn.Module):
             )
 
     @nn.nowrap
-    def at_height(self, tokens: Array, height: int, decoding: bool) -> Array | None:
+    def at_height(self, tokens: Array | None, height: int, decoding: bool) -> Array | None:
         """The tokens `[B, n, width]` seen by features of this height; None for none."""
-        if not self.groups:
+        if tokens is None or not self.groups:
             return tokens
         if not decoding:
             return None

@@ -107,12 +107,13 @@ class Autoregressive(nn.Module):
 
         def step(carry: tuple[Array, Cache], place: Array) -> tuple[tuple[Array, Cache], Array]:
             before, memory = carry
-            logits, memory = self.apply(variables, before, conditions, memory, method="extend")
-            code = choose(logits, place).astype(jnp.int32)
-            return (code, memory), code
+            out: Any = self.apply(variables, before, conditions, memory, method="extend")
+            code = choose(out[0], place).astype(jnp.int32)
+            return (code, out[1]), code
 
         batch = keys.shape[0]
-        start = jnp.full((batch,), self.codes, jnp.int32), self.apply(variables, batch, method="start")
+        memory: Any = self.apply(variables, batch, method="start")
+        start = jnp.full((batch,), self.codes, jnp.int32), memory
         return jax.lax.scan(step, start, jnp.arange(self.latents))[1].T
 
 

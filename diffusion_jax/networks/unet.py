@@ -27,6 +27,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import flax.linen as nn
@@ -162,10 +163,8 @@ class UNet(nn.Module):
         if not self.augment:
             augment_label(conditions, batch, 0)
             return h
-        return (
-            h
-            + AugmentVectors(self.augment, h.shape[-1], init, name="map_augment")(conditions, batch)[:, None]
-        )
+        layer = AugmentVectors(self.augment, h.shape[-1], init, name="map_augment")
+        return h + layer(conditions, batch)[:, None]
 
     def tokens(self, conditions: Batch | None, batch: int, sides: Sequence[int]) -> Array | None:
         """The tokens of the latents, `[B, count, width]`; None without latents."""
@@ -175,21 +174,40 @@ class UNet(nn.Module):
         self.latents.check_heights({*self.attention, sides[-1]})
         return self.latents(conditions, batch)
 
-    @nn.compact
-    def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
-        check_input(x, noise)
+    def heights(self, x: Array) -> list[int]:
+        """The heights of the features, full resolution first; raises ValueError where they do not fit."""
         check_image(x, len(self.multipliers))
         sides = [x.shape[2] >> level for level in range(len(self.multipliers))]
         unknown = sorted(set(self.attention) - set(sides))
         if unknown:
             raise ValueError(f"attention at {unknown}, but this network sees images of height {sides}")
-        embedding = self.embed(noise, conditions, x.shape[0])
-        style, tokens, decoding = self.style, self.tokens(conditions, x.shape[0], sides), False
+        return sides
 
-        def block(h: Array, features: int, attends: bool, name: str, resample: Any = None) -> Array:
-            layer = Block(features, style, resample, attends, self.dropout, self.dtype, name=name)
+    def layers(self, embedding: Array, tokens: Array | None, train: bool) -> tuple[Any, Any]:
+        """For encoder and decoder: (h, features, attends, name, resample=None) -> h, after a block."""
+
+        def after(
+            decoding: bool, h: Array, features: int, attends: bool, name: str, resample: Any = None
+        ) -> Array:
+            block = Block(features, self.style, resample, attends, self.dropout, self.dtype, name=name)
             seen = self.latents.at_height(tokens, h.shape[2], decoding) if attends and self.latents else None
-            return layer(h, embedding, train, seen)
+            return block(h, embedding, train, seen)
+
+        return partial(after, False), partial(after, True)
+
+    def read(self, h: Array, x: Array) -> Array:
+        """The output from the last features; x is the input."""
+        norm_name, conv_name = (name.format(x.shape[2]) for name in self.read_out)
+        h = silu(norm(self.style, h.shape[-1], norm_name)(h.astype(x.dtype)))
+        return conv(h, self.outputs * x.shape[-1], self.style.last, conv_name, None)
+
+    @nn.compact
+    def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
+        check_input(x, noise)
+        sides = self.heights(x)
+        embedding = self.embed(noise, conditions, x.shape[0])
+        style, tokens = self.style, self.tokens(conditions, x.shape[0], sides)
+        encode, decode = self.layers(embedding, tokens, train)
 
         h, aux, skips = x, x, []
         for level, side in enumerate(sides):
@@ -197,31 +215,27 @@ class UNet(nn.Module):
             if level == 0:
                 h = conv(h, self.channels, style.init, f"{place}_conv", self.dtype)
             else:
-                h = block(h, h.shape[-1], False, f"{place}_down", style.resampling.down)
+                h = encode(h, h.shape[-1], False, f"{place}_down", style.resampling.down)
                 aux, h = self.carried(aux, h, f"{place}_aux_residual")
             skips.append(h)
             for index in range(self.blocks):
                 features = self.channels * self.multipliers[level]
-                h = block(h, features, side in self.attention, f"{place}_block{index}")
+                h = encode(h, features, side in self.attention, f"{place}_block{index}")
                 skips.append(h)
 
-        decoding = True
         for level, side in reversed(list(enumerate(sides))):
             place = f"dec_{side}x{side}"
             if side == sides[-1]:
-                h = block(h, h.shape[-1], True, f"{place}_in0")
-                h = block(h, h.shape[-1], False, f"{place}_in1")
+                h = decode(h, h.shape[-1], True, f"{place}_in0")
+                h = decode(h, h.shape[-1], False, f"{place}_in1")
             else:
-                h = block(h, h.shape[-1], False, f"{place}_up", style.resampling.up)
+                h = decode(h, h.shape[-1], False, f"{place}_up", style.resampling.up)
             for index in range(self.blocks + 1):
                 attends = side in self.attention and (self.everywhere or index == self.blocks)
                 features = self.channels * self.multipliers[level]
                 both = jnp.concatenate([h, skips.pop()], axis=-1)
-                h = block(both, features, attends, f"{place}_block{index}")
-
-        norm_name, conv_name = (name.format(sides[0]) for name in self.read_out)
-        h = silu(norm(style, h.shape[-1], norm_name)(h.astype(x.dtype)))
-        return conv(h, self.outputs * x.shape[-1], style.last, conv_name, None)
+                h = decode(both, features, attends, f"{place}_block{index}")
+        return self.read(h, x)
 
 
 class DdpmPP(UNet):
@@ -268,13 +282,12 @@ class Adm(UNet):
         init = self.style.init
         h = jnp.concatenate(waves(noise, positional(self.channels, endpoint=False)), axis=-1)
         h = self.with_augment(h, conditions, batch, zero())
-        h = dense(
-            nn.silu(dense(h, 4 * self.channels, init, "map_layer0")), 4 * self.channels, init, "map_layer1"
-        )
+        h = nn.silu(dense(h, 4 * self.channels, init, "map_layer0"))
+        h = dense(h, 4 * self.channels, init, "map_layer1")
         return nn.silu(self.with_label(h, conditions, batch, nn.initializers.normal(1.0)))
 
 
-def _checked(
+def checked(
     kind: type[UNet],
     channels: int,
     multipliers: Sequence[int],
@@ -284,6 +297,7 @@ def _checked(
     augment: int,
     *others: Any,
 ) -> UNet:
+    """A network of this kind, whose numbers make sense; raises ValueError."""
     network = kind(channels, tuple(multipliers), blocks, tuple(attention), labels, augment, *others)
     check_counts(channels=channels, blocks=blocks, outputs=network.outputs)
     check_counts(multipliers=min(multipliers, default=0))
@@ -330,7 +344,7 @@ def ddpmpp(
       ValueError: a count below 1, channels that do not divide into groups; when applied, shapes, labels or
         latents that do not fit, and heights of `attention` or of groups of latents that do not occur.
     """
-    return _checked(
+    return checked(
         DdpmPP, channels, multipliers, blocks, attention, labels, augment, outputs, dropout, dtype, latents
     )
 
@@ -351,7 +365,7 @@ def ncsnpp(
 
     The random frequencies of the noise label are in the collection "constants"; it is not trained.
     """
-    return _checked(
+    return checked(
         NcsnPP, channels, multipliers, blocks, attention, labels, augment, outputs, dropout, dtype, latents
     )
 
@@ -372,7 +386,7 @@ def adm(
 
     Attention has a head for every 64 channels, at least one; their number must divide the channels.
     """
-    return _checked(
+    return checked(
         Adm, channels, multipliers, blocks, attention, labels, augment, outputs, dropout, dtype, latents
     )
 

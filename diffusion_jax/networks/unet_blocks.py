@@ -140,9 +140,8 @@ def attention(qkv: Array, heads: int) -> Array:
       ValueError: C is not a multiple of `heads`.
     """
     batch, tokens, height, width, channels = qkv.shape
-    rows = qkv.reshape(batch * tokens, height * width, channels)
-    gathered = attended(*jnp.split(rows, 3, axis=-1), heads)
-    return gathered.reshape(batch, tokens, height, width, channels // 3)
+    q, k, v = jnp.split(qkv.reshape(batch * tokens, height * width, channels), 3, axis=-1)
+    return attended(q, k, v, heads).reshape(batch, tokens, height, width, channels // 3)
 
 
 class Block(nn.Module):

@@ -27,7 +27,20 @@ import jax
 import jax.numpy as jnp
 
 from diffusion_jax.objectives.base import check_batch, conditions
-from diffusion_jax.types import Array, Batch, Bound, Key, Latents, Loss, Memory, Objective, PyTree, Variables
+from diffusion_jax.objectives.latent_parts import (
+    added,
+    begun,
+    bound_with,
+    check_shares,
+    check_training,
+    encoded,
+    inside,
+    joined,
+    mask_of,
+    split,
+    with_null,
+)
+from diffusion_jax.types import Array, Batch, Bound, Key, Latents, Loss, Objective, Variables
 
 
 def relaxed(key: Key, logits: Array, temperature: Array | float, hard: bool) -> Array:
@@ -41,13 +54,6 @@ def relaxed(key: Key, logits: Array, temperature: Array | float, hard: bool) -> 
         return soft
     chosen = jax.nn.one_hot(noisy.argmax(-1), logits.shape[-1], dtype=soft.dtype)
     return chosen + (soft - jax.lax.stop_gradient(soft))
-
-
-def with_null(weights: Array, dropped: Array) -> Array:
-    """Weights `[B, m, k]` as `[B, m, k + 1]`, the last code being null: 1 where dropped, bool `[B]`."""
-    null = jax.nn.one_hot(weights.shape[-1], weights.shape[-1] + 1, dtype=weights.dtype)
-    given = jnp.pad(weights, ((0, 0), (0, 0), (0, 1)))
-    return jnp.where(dropped[:, None, None], null[None, None], given)
 
 
 def latent(
@@ -100,10 +106,7 @@ def latent(
             "a temperature that falls needs final_temperature and decay_steps > 0, got "
             f"final_temperature={final_temperature}, decay_steps={decay_steps}"
         )
-    if not 0 <= dropout <= 1:
-        raise ValueError(f"dropout is a share in [0, 1], got {dropout}")
-    if stop and prior is None:
-        raise ValueError("with stop only the prior learns, so that there must be one")
+    check_shares(dropout, stop, prior)
 
     def at_step(step: Array) -> Array | float:
         if final_temperature is None:
@@ -115,24 +118,14 @@ def latent(
         inner_key, encoder_key, prior_key = jax.random.split(key, 3)
         logits, encoding = encoder.init_with_output(encoder_key, batch["x"], conditions(batch))
         count, size, codes = logits.shape
-        null = with_null(jnp.zeros_like(logits), jnp.ones(count, bool))
-        inner = objective.init(inner_key, {**batch, "latents": null})
-        paths = jax.tree_util.tree_leaves_with_path(inner.params)
-        if not any("latents" in jax.tree_util.keystr(path) for path, _ in paths):
-            raise ValueError(
-                "the network of the objective takes no latents: build it with latents=latent_tokens(...)"
-            )
-        params, others = _split(encoding)
+        inner = begun(objective, inner_key, batch, logits)
+        params, others = split(encoding)
         params, state = {**inner.params, "encoder": params}, {"step": jnp.int32(0), "encoder": others}
         if prior is not None:
             prior.check_codebook(size, codes)
             blank = jnp.zeros((count, size), jnp.int32)
-            params["prior"], state["prior"] = _split(prior.init(prior_key, blank, conditions(batch)))
+            params["prior"], state["prior"] = split(prior.init(prior_key, blank, conditions(batch)))
         return Variables(params, {**inner.state, "latents": state})
-
-    def encode(variables: Variables, x: Array, known: Batch, drop: Key | None = None) -> Array:
-        rngs = None if drop is None else {"dropout": drop}
-        return encoder.apply(_joined(variables, "encoder"), x, known, train=drop is not None, rngs=rngs)
 
     def chosen(key: Key, logits: Array) -> Array:
         if extraction == 0:
@@ -141,22 +134,20 @@ def latent(
 
     def log_prob(variables: Variables, codes: Array, known: Batch, drop: Key | None = None) -> Array:
         rngs = None if drop is None else {"dropout": drop}
-        logits = prior.apply(_joined(variables, "prior"), codes, known, train=drop is not None, rngs=rngs)
+        logits = prior.apply(joined(variables, "prior"), codes, known, train=drop is not None, rngs=rngs)
         each = jnp.take_along_axis(jax.nn.log_softmax(logits), codes[..., None], axis=-1)
         return each.sum((1, 2))
 
     def loss(variables: Variables, key: Key, batch: Batch) -> Loss:
-        check_batch(batch)
-        if "latents" in batch:
-            raise ValueError("the latents of training are the encoder's: leave `latents` out of the batch")
+        check_training(batch)
         inner_key, draw_key, null_key, code_key, encoder_key, prior_key = jax.random.split(key, 6)
         x, known = batch["x"], conditions(batch)
         own = variables.state["latents"]
         state = {**variables.state, "latents": {**own, "step": own["step"] + 1}}
-        logits = encode(variables, x, known, None if stop else encoder_key)
+        logits = encoded(encoder, variables, x, known, None if stop else encoder_key)
         entropy = jax.scipy.special.entr(jax.nn.softmax(logits)).sum(-1).mean(-1)
         metrics = {"entropy": jax.lax.stop_gradient(entropy)[:, None]}
-        mask = jnp.broadcast_to(jnp.asarray(batch.get("mask", 1.0), x.dtype), x.shape[:2])
+        mask = mask_of(batch)
         surprise = jnp.zeros((x.shape[0], 1))
         if prior is not None:
             codes = chosen(code_key, jax.lax.stop_gradient(logits))
@@ -166,98 +157,28 @@ def latent(
             return Loss(surprise, mask, metrics, state)
         z = relaxed(draw_key, logits, at_step(own["step"]), hard)
         dropped = jax.random.bernoulli(null_key, dropout, x.shape[:1])
-        inner = objective.loss(_inner(variables), inner_key, {**batch, "latents": with_null(z, dropped)})
+        inner = objective.loss(inside(variables), inner_key, {**batch, "latents": with_null(z, dropped)})
         state = {**inner.state, "latents": state["latents"]}
         if prior is None:
             return inner._replace(metrics={**inner.metrics, **metrics}, state=state)
-        metrics["denoising"] = jnp.where(inner.weight > 0, inner.value, 0.0)
-        value = metrics["denoising"] + surprise
-        return Loss(value, mask, {**inner.metrics, **metrics}, state)
+        return added(inner, surprise, mask, metrics, state)
 
     def bind(variables: Variables, key: Key, batch: Batch) -> Bound:
-        known = {name: value for name, value in conditions(batch).items() if name != "latents"}
-
         def sample(keys: Key, given: Batch, temperature: float = 1.0, top_p: float = 1.0) -> Array:
-            return prior.sample(_joined(variables, "prior"), keys, given, temperature, top_p)
+            return prior.sample(joined(variables, "prior"), keys, given, temperature, top_p)
 
-        def drawn(count: int) -> Array:
-            if prior is None:
-                raise ValueError(
-                    "this model was trained without a prior to draw latents from: give `latents` (-1 for "
-                    "null), or train a prior on it (stop=True, init_from)"
-                )
-            seeds = jnp.asarray(batch.get("seed", jnp.arange(count)))
-            keys = key if key.ndim else jax.vmap(jax.random.fold_in, (None, 0))(key, seeds)
-            return sample(keys, known)
+        def extract(key: Key, x: Array, known: Batch) -> Array:
+            return chosen(key, encoded(encoder, variables, x, known))
 
-        def given(latents: Array) -> Bound:
-            return objective.bind(_inner(variables), key, {**batch, "latents": latents})
-
-        latents = Latents(
-            lambda x, known: encode(variables, x, known),
-            lambda key, x, known: chosen(key, encode(variables, x, known)),
+        model = Latents(
+            lambda x, known: encoded(encoder, variables, x, known),
+            extract,
             None if prior is None else sample,
             None if prior is None else lambda codes, known: log_prob(variables, codes, known),
         )
-        count = key.shape[0] if key.ndim else _count(batch)
-        if "latents" in batch:
-            bound = given(batch["latents"])
-        elif prior is not None and count is not None:
-            bound = given(drawn(count))
-        else:
-            bound = _postponed(objective.bind(_inner(variables), key, batch), given, drawn)
-        return bound._replace(latents=latents)
+        return bound_with(objective, variables, key, batch, model)
 
     return Objective(init, loss, bind)
-
-
-def _split(variables: PyTree) -> tuple[PyTree, PyTree]:
-    """The parameters of a linen module, and its other collections."""
-    return variables["params"], {name: tree for name, tree in variables.items() if name != "params"}
-
-
-def _joined(variables: Variables, name: str) -> PyTree:
-    return {"params": variables.params[name], **variables.state["latents"][name]}
-
-
-def _inner(variables: Variables) -> Variables:
-    """What belongs to the objective of the denoiser."""
-    params = {name: tree for name, tree in variables.params.items() if name not in ("encoder", "prior")}
-    return Variables(params, {name: tree for name, tree in variables.state.items() if name != "latents"})
-
-
-def _count(batch: Batch) -> int | None:
-    """The number of samples that the batch speaks of, or None where it says nothing."""
-    leaves = jax.tree.leaves({name: value for name, value in batch.items() if name != "context"})
-    return leaves[0].shape[0] if leaves else None
-
-
-def _postponed(plain: Bound, given: Any, drawn: Any) -> Bound:
-    """The bound that draws its latents when it sees how many samples there are; `plain` has none."""
-    denoiser, variance, predictor, memory = plain.denoiser, plain.variance, plain.predictor, plain.memory
-    if denoiser is not None:
-        plain = plain._replace(denoiser=lambda x, t: given(drawn(x.shape[0])).denoiser(x, t))
-    if variance is not None:
-        plain = plain._replace(variance=lambda x, t, s: given(drawn(x.shape[0])).variance(x, t, s))
-    if predictor is not None:
-        plain = plain._replace(predictor=lambda x, t: given(drawn(x.shape[0])).predictor(x, t))
-    if memory is not None:
-        plain = plain._replace(memory=_with_latents(memory, drawn))
-    return plain
-
-
-def _with_latents(memory: Memory, drawn: Any) -> Memory:
-    """A memory that also remembers the latents of its sequences, drawn at the start."""
-
-    def update(pair: Any, condition: Batch, x: Array, t: Any) -> Any:
-        past, latents = pair
-        return memory.update(past, {**condition, "latents": latents}, x, t), latents
-
-    return Memory(
-        lambda count: (memory.init(count), drawn(count)),
-        lambda pair, condition: memory.denoiser(pair[0], {**condition, "latents": pair[1]}),
-        update,
-    )
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {

@@ -9,11 +9,23 @@ SNR = 1/r^2, what is minimised is lambda(t) |x0 - x0_hat|^2:
     slope        (alpha' - sigma' alpha/sigma)^2     dx/dt: flow matching (arXiv 2210.02747)
     edm          (sigma^2 + alpha^2 d^2)/(sigma d)^2, d = sigma_data: the error of F under EDM's
                  preconditioning (arXiv 2206.00364, table 1)
+    edm_monotonic  edm, and more of it at high noise (below; arXiv 2303.00848)
     min_snr      min(SNR, gamma)                     arXiv 2303.09556
     soft_min_snr SNR gamma/(SNR + gamma)             arXiv 2401.11605
     fused_snr    gamma Fh w(SNR)/w(gamma F)          arXiv 2407.01392, for sequences
 
 Levels have any shape; at t = 0 most weights are infinite, and the caller takes care.
+
+What is minimised also depends on how often a level is drawn. With l = log SNR, whose density is p where the
+levels are drawn, the loss is E_l[lambda |x0 - x0_hat|^2] = int w(l) |eps - eps_hat|^2 dl with
+
+    w(l) = p(l) lambda(l) / SNR,
+
+a variational bound of augmented data where w does not rise with l (Kingma and Gao, arXiv 2303.00848). That of
+EDM, N(l; 2.4, 2.4^2) (e^-l + d^2)/d^2, rises up to its maximum l* = -3.3 (r = 5.2) and falls after it.
+`edm_monotonic` is EDM's lambda at l >= l*, and below it what keeps w at w(l*):
+
+    lambda = SNR (1 + r*^2/d^2) p(l*)/p(l),     r >= r*.
 
 A token of a sequence is also known from its past. With S_i = min(SNR_i/gamma, 1), U_i = SNR_i/gamma and the
 running average C_0 = S_0, C_i = g C_{i-1} + (1 - g) S_i, what token i has to go on is
@@ -27,6 +39,7 @@ that error and x0's. The paper writes C_{i-1} where its code has g C_{i-1}; then
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +88,49 @@ def edm(process: Gaussian, sigma_data: float = 0.5) -> Weight:
     if sigma_data <= 0:
         raise ValueError(f"sigma_data must be positive, got {sigma_data}")
     return lambda t: (process.alpha(t) / process.sigma(t)) ** 2 + 1 / sigma_data**2
+
+
+def edm_monotonic(process: Gaussian, sigma_data: float = 0.5, mean: float = -1.2, std: float = 1.2) -> Weight:
+    """EDM's lambda up to the noise where w is largest, and beyond it w held there: VDM++ (arXiv 2303.00848).
+
+    For levels of the law `lognormal(mean, std)`, whose density p is: w, not lambda, is what is constant. Only
+    with that law is it VDM++'s objective; the paper draws levels otherwise, which changes the variance alone.
+    For images of other sides than 64 the paper shifts w along log SNR by 2 log(64/side): `mean` plus
+    log(side/64), in the law too, and `sigma_data` times side/64 (here, not in the preconditioning).
+
+    lambda is infinite where alpha is 0. Raises ValueError unless sigma_data and std are positive, and where w
+    has two maxima.
+    """
+    if sigma_data <= 0 or std <= 0:
+        raise ValueError(f"sigma_data and std must be positive, got {sigma_data} and {std}")
+    width, top = 2 * std**2, _crest(sigma_data, mean, std)
+    below = edm(process, sigma_data)
+    level = math.log1p((math.exp(top) / sigma_data) ** 2) - (top - mean) ** 2 / width - 2 * mean - width
+
+    def weight(t: Array) -> Array:
+        # the square is completed, so that no infinity is subtracted from another
+        log_ratio = -process.log_snr(t) / 2
+        above = jnp.exp(level + (log_ratio - mean - width) ** 2 / width)
+        return jnp.where(log_ratio < top, below(t), above)
+
+    return weight
+
+
+def _crest(sigma_data: float, mean: float, std: float) -> float:
+    """log r where log w = -(log r - mean)^2/(2 std^2) + log(1 + r^2/sigma_data^2) is largest.
+
+    Both slopes are 0 where log r = mean + 2 std^2 S(2 log(r/sigma_data)), S the logistic function, which
+    rises: iterated from either end of its range it comes to the first and to the last maximum.
+    """
+    ends = [mean, mean + 2 * std**2]
+    for _ in range(10_000):
+        ends = [mean + 2 * std**2 / (1 + math.exp(-2 * (end - math.log(sigma_data)))) for end in ends]
+    if ends[1] - ends[0] > 1e-6:
+        raise ValueError(
+            f"with sigma_data={sigma_data}, mean={mean} and std={std} the weighting of EDM has two maxima, "
+            f"at the ratios {math.exp(ends[0]):.4g} and {math.exp(ends[1]):.4g}: none to hold it from"
+        )
+    return ends[0]
 
 
 def min_snr(process: Gaussian, gamma: float = 5.0) -> Weight:
@@ -161,6 +217,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "v": {},
     "slope": {},
     "edm": {},
+    "edm_monotonic": {},
     "min_snr": {},
     "soft_min_snr": {},
     "fused_snr": {},

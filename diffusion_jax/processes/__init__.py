@@ -3,7 +3,7 @@
 from diffusion_jax.processes.binomial import binomial
 from diffusion_jax.processes.categorical import categorical
 from diffusion_jax.processes.learned import learned_beta, vdm
-from diffusion_jax.processes.rescaled import unscaled, variance_preserving
+from diffusion_jax.processes.rescaled import shifted, unscaled, variance_preserving
 from diffusion_jax.processes.schedules import (
     edm,
     flow,
@@ -24,6 +24,7 @@ __all__ = [
     "large",
     "learned",
     "learned_beta",
+    "shifted",
     "small",
     "unscaled",
     "variance_preserving",

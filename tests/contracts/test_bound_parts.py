@@ -1,4 +1,4 @@
-"""What every decoder, reverse variance, term, law of steps, support and evaluation promises, by discovery."""
+"""What every decoder, variance, term, law of steps, support, latent prior and evaluation promises."""
 
 import functools
 import json
@@ -94,6 +94,18 @@ def test_a_support_is_points_of_tokens(support_spec):
     assert np.ndim(support.points) >= 3
     assert support.std >= 0
     assert np.isfinite(support.points).all()
+
+
+def test_a_latent_prior_draws_what_it_learns(latent_prior_spec, key):
+    """By shapes alone: a value for each sample, and latents like those of training."""
+    prior = build("latent_prior", latent_prior_spec)
+    z = jnp.zeros((5, latent_prior_spec["latents"], latent_prior_spec["features"]))
+    variables = jax.eval_shape(lambda: prior.init(key, z, {}))
+    value, state = jax.eval_shape(lambda own: prior.loss(own, key, z, {}), variables)
+    assert value.shape == (5,)
+    assert state == variables.state
+    drawn = jax.eval_shape(lambda own: prior.sample(own, jax.random.split(key, 5), {}), variables)
+    assert (drawn.shape, drawn.dtype) == (z.shape, z.dtype)
 
 
 def small_dataset():

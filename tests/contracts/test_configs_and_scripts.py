@@ -1,8 +1,10 @@
 """Every config builds and trains in its `debug` variant; every script says how it is used."""
 
 import ast
+import functools
 import importlib
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -47,14 +49,19 @@ def data_dir(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory):
-    """A few made-up images as EDM's tool packs them."""
-    path = tmp_path_factory.mktemp("archive") / "images.zip"
-    names = [f"00000/img{i:08d}.png" for i in range(12)]
-    with zipfile.ZipFile(path, "w") as content:
-        for i, name in enumerate(names):
-            content.writestr(name, png(pixels(i, (64, 64, 3))).getvalue())
-        content.writestr("dataset.json", json.dumps({"labels": [[name, 7] for name in names]}))
-    return path
+    """(side) -> a few made-up images of that side as EDM's tool packs them."""
+
+    @functools.cache
+    def packed(side):
+        path = tmp_path_factory.mktemp("archive") / "images.zip"
+        names = [f"00000/img{i:08d}.png" for i in range(12)]
+        with zipfile.ZipFile(path, "w") as content:
+            for i, name in enumerate(names):
+                content.writestr(name, png(pixels(i, (side, side, 3))).getvalue())
+            content.writestr("dataset.json", json.dumps({"labels": [[name, 7] for name in names]}))
+        return path
+
+    return packed
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=dotted)
@@ -65,7 +72,7 @@ def test_a_config_has_a_debug_variant_of_two_steps(path, data_dir, archive, monk
     assert f"--config configs/{path.parent.name}/{path.name}" in module.__doc__
     config = module.get_config("debug")
     if config.data.name == "image_zip":
-        config.data.file = str(archive)
+        config.data.file = str(archive(int(re.search(r"(\d+)x\1", config.data.file).group(1))))
     elif config.data.name in SETS:
         prepare_fake(config.data.name, SHAPES[config.data.name], data_dir)
     data = build("data", config.data)

@@ -23,6 +23,13 @@ def test_patches_come_from_their_own_part_of_the_photographs():
     np.testing.assert_array_equal(test[-1], flower[384:408, BOUNDARY + 120 : BOUNDARY + 144])
 
 
+def test_the_class_of_a_patch_is_its_photograph():
+    data = textures(size=24, stride=60)
+    (batch,) = data.epoch("train", data.info.splits["train"])
+    assert data.info.classes == 2
+    np.testing.assert_array_equal(batch["label"], np.repeat([0, 1], 7 * 8))
+
+
 def test_test_patches_do_not_overlap():
     data = textures(size=40, stride=200)
     test = patches(data, "test")

@@ -1,5 +1,7 @@
 """Curvature and Jacobian of the generative ODE against closed forms of normal laws."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 from diffusion_jax.evaluation.curvature import bend, ode_curvature, steepness
 from diffusion_jax.levels import expand
 from diffusion_jax.processes import edm
+from diffusion_jax.sampling.heun import heun
+from diffusion_jax.types import Bound
 
 PROCESS = edm(20.0)
 
@@ -43,14 +47,29 @@ def test_the_curvature_of_an_elongated_normal(key, x64):
 
 
 def test_the_jacobian_of_a_normal(key, x64):
-    """dx/dt = sigma_max sigma x/(s^2 + sigma^2): diagonal."""
+    """dx/dsigma = sigma x/(s^2 + sigma^2): diagonal."""
     std, sigma = np.array([0.5, 2.0]), 1.5
     x = jax.random.normal(key, (200_000, 1, 2))
     found = steepness(key, PROCESS, normal([0.0, 0.0], std), x, PROCESS.time(jnp.asarray(sigma)))
-    wanted = ((20.0 * sigma / (std**2 + sigma**2)) ** 2).sum()
+    wanted = ((sigma / (std**2 + sigma**2)) ** 2).sum()
     np.testing.assert_allclose(found.mean(), wanted, rtol=0.02)
 
 
 def test_bad_arguments_are_refused():
     with pytest.raises(ValueError, match="count must be at least 1"):
         ode_curvature(None, None, count=0)
+
+
+def test_levels_outside_the_interval_do_not_count(key):
+    def of_one_normal(conditions):
+        return Bound(PROCESS, normal([1.0, -2.0], [0.3, 0.3]))
+
+    data = SimpleNamespace(info=SimpleNamespace(shape=(1, 2), classes=None))
+    grid = PROCESS.time(jnp.asarray([20.0, 5.0, 1.0, 0.1, 0.0]))
+    metrics = ode_curvature(heun(PROCESS), grid, count=20, low=0.5, high=6.0)(
+        of_one_normal, data, key
+    ).metrics
+    assert {name for name in metrics if name.startswith("curvature@")} == {"curvature@5", "curvature@1"}
+    assert metrics["curvature"] < 1e-3
+    with pytest.raises(ValueError, match="no level with 30 <= sigma/alpha"):
+        ode_curvature(heun(PROCESS), grid, count=20, low=30.0)(of_one_normal, data, key)

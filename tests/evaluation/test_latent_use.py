@@ -46,6 +46,24 @@ def bind(conditions):
     return Bound(edm(10.0), denoiser, latents=latents)
 
 
+def continuous(conditions):
+    """The same with a latent that is the sign itself, beside the null flag."""
+
+    def flagged(sign):
+        return jnp.concatenate([sign, jnp.zeros_like(sign)], axis=-1)
+
+    def denoiser(x, t):
+        z = conditions.get("latents", flagged(jnp.ones((len(x), 1, 1))))
+        return jnp.broadcast_to(z[..., :1] * (1 - z[..., 1:]), x.shape)
+
+    latents = Latents(
+        None,
+        lambda key, x, known: flagged(x[..., :1]),
+        lambda keys, known, temperature=1.0, top_p=1.0: flagged(jnp.ones((len(keys), 1, 1))),
+    )
+    return Bound(edm(10.0), denoiser, latents=latents)
+
+
 def test_codes_that_are_the_label_and_codes_that_are_not():
     labels = np.arange(8000) % 4
     other = np.random.default_rng(0).integers(0, 3, 8000)
@@ -58,17 +76,21 @@ def test_codes_that_are_the_label_and_codes_that_are_not():
     assert alone["information"] < 4 * alone["information_bias"] < 0.01
 
 
-def test_losses_with_true_and_other_latents():
-    """Two features, off by 1 without the latent and by 2 with the wrong one."""
+@pytest.mark.parametrize("bind", [bind, continuous])
+def test_losses_with_true_and_other_latents(bind):
+    """Two features, off by 1 without the latent and by 2 with the wrong one; codes where there are any."""
     metrics = latent_use(x0, ratios=[1.0], batch_size=20)(bind, DATA, jax.random.key(0)).metrics
     assert metrics["true@1"] == pytest.approx(0, abs=1e-6)
     assert metrics["shuffled@1"] == pytest.approx(8)
     assert metrics["null@1"] == pytest.approx(2)
     assert metrics["drawn@1"] == pytest.approx(4)
+    assert metrics["samples"] == 80
+    if bind is continuous:
+        assert "codes" not in metrics
+        return
     assert metrics["prior"] == pytest.approx(3)
     assert metrics["information"] == pytest.approx(1)
     assert metrics["entropy"] == pytest.approx(0, abs=1e-6)
-    assert metrics["samples"] == 80
 
 
 def mean_of(bind, dataset, key):
@@ -79,7 +101,8 @@ def mean_of(bind, dataset, key):
     return Outcome({"mean": float(out.mean()), "apart": by_label[1] - by_label[0]}, "mean")
 
 
-def test_latents_are_taken_from_where_an_evaluation_says():
+@pytest.mark.parametrize("bind", [bind, continuous])
+def test_latents_are_taken_from_where_an_evaluation_says(bind):
     def found(evaluation):
         return evaluation(bind, DATA, jax.random.key(0)).metrics
 
@@ -110,7 +133,7 @@ def test_models_without_latents_and_wrong_arguments_are_refused():
         return Bound(edm(), lambda x, t: x)
 
     for evaluation in (latent_use(x0, batch_size=20), from_prior(mean_of), without_latents(mean_of)):
-        with pytest.raises(ValueError, match="no discrete latents"):
+        with pytest.raises(ValueError, match="has no latents"):
             evaluation(plain, DATA, jax.random.key(0))
     with pytest.raises(ValueError, match="80 samples, less than a batch of 81"):
         latent_use(x0, batch_size=81)(bind, DATA, jax.random.key(0))

@@ -2,20 +2,24 @@ import importlib
 import json
 import sys
 
+import jax
 import numpy as np
 import pytest
 
+from diffusion_jax.build import build
 from experiments import benchmark, compare, machine, workloads
 
 
-@pytest.mark.parametrize("name", ["unet_heun", "mlp_steps", "rollout_cached", "rollout_window"])
+@pytest.mark.parametrize(
+    "name", ["unet_heun", "mlp_steps", "rollout_cached", "rollout_window", "latents_step", "prior_draws"]
+)
 def test_a_workload_is_measured(name):
     found = benchmark.work(name, devices=1, tiny=True)
     assert tuple(found) == benchmark.WORKLOAD_COLUMNS[1:]
     assert all(np.isfinite(value) and value > 0 for value in found.values())
     # a run of Heun's method: 2 images, 3 evaluations; of training: 3 batches of 8 points; a roll-out: 2
-    # sequences of 3 tokens, 2 evaluations each
-    per_step = {"unet_heun": 2 / 3, "mlp_steps": 8}.get(name, 1)
+    # sequences of 3 tokens, 2 evaluations each; a step with latents: 2 images; 2 latents for each of 2 images
+    per_step = {"unet_heun": 2 / 3, "mlp_steps": 8, "latents_step": 2}.get(name, 1)
     assert found["images/s"] / found["steps/s"] == pytest.approx(per_step)
 
 
@@ -24,6 +28,21 @@ def test_the_benchmarked_network_is_the_small_edm_network():
     count = sum(leaf.size for leaf in _leaves(model.variables.params))
     assert count == 1_754_147
     assert model.x.shape == (16, 1, 32, 32, 3)
+
+
+def test_latents_cost_beside_the_same_network():
+    """The network is unet_step's; the prior is to it as 38 million parameters to 296."""
+    latent = workloads.with_latents(workloads.FULL).variables.params["network"]
+    plain = workloads.unet(workloads.FULL).variables.params["network"]
+    tokens = sum(leaf.size for leaf in _leaves(latent["latents"]))
+    cross = sum(leaf.size for name in plain for leaf in _leaves(latent[name].get("latents", {})))
+    both = sum(leaf.size for leaf in _leaves(latent))
+    assert both - tokens - cross == sum(leaf.size for leaf in _leaves(plain)) == 1_754_147
+    assert cross > 0
+    prior = build("prior", {"name": "autoregressive", "latents": 10, "codes": 100, **workloads.FULL.prior})
+    like = jax.eval_shape(prior.init, jax.random.key(0), np.zeros((1, 10), np.int32))
+    count = sum(leaf.size for leaf in jax.tree.leaves(like))
+    assert count / 1_754_147 == pytest.approx(38 / 296, rel=0.15)
 
 
 def _leaves(tree):
@@ -68,8 +87,9 @@ def test_comparing_needs_pytorch(monkeypatch):
     assert "comparing needs PyTorch: pip install 'diffusion_jax[compare]'" in str(left.value.code)
 
 
-def test_every_workload_but_the_roll_outs_has_a_twin():
-    assert list(compare.TWINS) == [name for name in workloads.WORKLOADS if "rollout" not in name]
+def test_every_workload_but_of_roll_outs_and_latents_has_a_twin():
+    without = ("rollout", "latents", "prior")
+    assert list(compare.TWINS) == [name for name in workloads.WORKLOADS if not name.startswith(without)]
 
 
 @pytest.mark.slow

@@ -38,5 +38,9 @@ def test_guidance_from_the_command_line(digits_run, tmp_path):
     for same in ("outside", "itself"):
         np.testing.assert_allclose(drawn[same], drawn["plain"], rtol=1e-4, atol=1e-5)
     assert np.abs(drawn["guided"] - drawn["plain"]).max() > 1e-3
-    with pytest.raises(SystemExit, match="--guide and --interval need --guidance W"):
+    with pytest.raises(SystemExit, match="--interval needs --guidance W or --latent-guidance G"):
         sample.main([*line, "--interval", "0", "1"])
+    with pytest.raises(SystemExit, match="--guide needs --guidance W"):
+        sample.main([*line, "--guide", str(folder)])
+    with pytest.raises(SystemExit, match="no latents that could be drawn"):
+        sample.main([*line, "--latent-guidance", "1"])

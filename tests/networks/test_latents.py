@@ -11,6 +11,7 @@ from diffusion_jax.networks.latents import latent_tokens
 from diffusion_jax.networks.mlp import mlp
 from diffusion_jax.networks.transformer import transformer
 from diffusion_jax.networks.unet import ddpmpp
+from diffusion_jax.networks.uvit import uvit
 
 COUNT, CODES = 4, 3
 TOKENS = latent_tokens(COUNT, CODES, width=8, depth=1, heads=2)
@@ -18,6 +19,7 @@ NETWORKS = {
     "mlp": (functools.partial(mlp, 8, 1), (2, 3, 2)),
     "transformer": (functools.partial(transformer, 8, 2, 2), (2, 3, 2)),
     "ddpmpp": (functools.partial(ddpmpp, 8, [1], 1, [4]), (2, 1, 4, 4, 1)),
+    "uvit": (functools.partial(uvit, 8, [1, 1], 1, [4], 1), (2, 1, 4, 4, 1)),
 }
 every = pytest.mark.parametrize("name", NETWORKS)
 NOISE = jnp.full((1, 1), 0.4)

@@ -17,7 +17,8 @@ from diffusion_jax.networks.prior import autoregressive
 from diffusion_jax.networks.transformer import transformer
 from diffusion_jax.objectives import weights
 from diffusion_jax.objectives.denoising import denoising
-from diffusion_jax.objectives.latent import latent, relaxed, with_null
+from diffusion_jax.objectives.latent import latent, relaxed
+from diffusion_jax.objectives.latent_parts import with_null
 from diffusion_jax.processes import edm
 from diffusion_jax.types import Bound, Loss, Objective, Variables
 

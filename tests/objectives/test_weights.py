@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.stats
 
 from diffusion_jax.objectives import weights
-from diffusion_jax.processes import edm, flow, vp_cosine, vp_linear
+from diffusion_jax.processes import edm, flow, variance_preserving, vp_cosine, vp_linear
 
 T = np.array([0.1, 0.5, 0.9])
 
@@ -49,6 +50,46 @@ def test_min_snr_cuts_at_gamma_and_the_soft_one_joins_both_ends(x64):
     for weight, between in ((weights.min_snr, 1.0), (weights.soft_min_snr, 5 / 6)):
         at = weight(process, gamma=5.0)
         np.testing.assert_allclose([at(low), at(high) * 1e6, at(even)], [5.0, 1.0, between], rtol=1e-4)
+
+
+def elbo_weighting(weight, process, log_snr, mean, std):
+    """w = p(l) lambda(l)/SNR for log sigma ~ N(mean, std^2): l = -2 log sigma ~ N(-2 mean, 4 std^2)."""
+    lambda_ = weight(process.time(jnp.exp(-jnp.asarray(log_snr) / 2)))
+    return scipy.stats.norm.pdf(log_snr, -2 * mean, 2 * std) * np.asarray(lambda_) * np.exp(-log_snr)
+
+
+@pytest.mark.parametrize("shift", [0.0, np.log(2.0)], ids=["64", "128"])
+def test_the_monotonic_weighting_is_edms_running_maximum(shift, x64):
+    """Table 1 of arXiv 2303.00848 in log SNR, N(l; 2.4, 2.4^2) (e^-l + 0.5^2), whatever the process."""
+    log_snr = np.linspace(-12.0, 12.0, 4001)
+    moved = log_snr + 2 * shift
+    published = scipy.stats.norm.pdf(moved, 2.4, 2.4) * (np.exp(-moved) + 0.25)
+    monotonic = np.maximum.accumulate(published[::-1])[::-1]
+    mean, sigma_data = -1.2 + shift, 0.5 * np.exp(shift)
+    process = variance_preserving(edm(1e4))
+    for make, wanted in ((weights.edm, published), (weights.edm_monotonic, monotonic)):
+        more = {"mean": mean} if make is weights.edm_monotonic else {}
+        found = elbo_weighting(make(process, sigma_data, **more), process, log_snr, mean, 1.2)
+        np.testing.assert_allclose(found / found[-1], wanted / wanted[-1], rtol=1e-5)
+    held = published < 0.999 * monotonic
+    assert log_snr[held].max() == pytest.approx(-3.31 - 2 * shift, abs=0.2)
+
+
+def test_the_monotonic_weight_is_edms_at_low_noise_and_ends_as_infinite(x64):
+    process = vp_cosine()
+    t = process.time(jnp.asarray([1e-3, 0.5, 5.1]))
+    np.testing.assert_array_equal(weights.edm_monotonic(process)(t), weights.edm(process)(t))
+    assert weights.edm_monotonic(process)(process.time(jnp.asarray(6.0))) > weights.edm(process)(
+        process.time(jnp.asarray(6.0))
+    )
+    assert weights.edm_monotonic(process)(jnp.asarray([0.0, 1.0])).tolist() == [np.inf, np.inf]
+
+
+def test_a_weighting_with_two_maxima_is_refused():
+    with pytest.raises(ValueError, match="two maxima, at the ratios"):
+        weights.edm_monotonic(edm(), sigma_data=30.0, mean=0.0, std=2.0)
+    with pytest.raises(ValueError, match="std must be positive"):
+        weights.edm_monotonic(edm(), std=0.0)
 
 
 def levels(process, snr):
@@ -111,7 +152,7 @@ def test_fused_weights_need_the_levels_of_a_sequence():
         weights.fused_snr(edm(), decay=1.5)
 
 
-@pytest.mark.parametrize("name", ["edm", "min_snr", "soft_min_snr", "fused_snr"])
+@pytest.mark.parametrize("name", ["edm", "edm_monotonic", "min_snr", "soft_min_snr", "fused_snr"])
 def test_impossible_numbers_are_refused(name):
     with pytest.raises(ValueError, match="positive"):
         getattr(weights, name)(edm(), -1.0)

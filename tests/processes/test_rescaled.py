@@ -9,6 +9,7 @@ from diffusion_jax.processes import (
     binomial,
     edm,
     flow,
+    shifted,
     unscaled,
     variance_preserving,
     vdm,
@@ -31,6 +32,21 @@ def test_the_schedule_of_edm_with_vp_s_scaling(x64):
     process = variance_preserving(edm(80.0))
     np.testing.assert_allclose(process.alpha(T) ** 2 + process.sigma(T) ** 2, 1.0, rtol=1e-12)
     np.testing.assert_allclose(process.ratio(T), 80 * T, rtol=1e-12)
+
+
+def test_the_shifted_cosine_has_a_lower_log_snr(x64):
+    """The cosine without offset: log SNR = -2 log tan(pi t/2) + 2 log(64/side)."""
+    t, process = T[1:-1], shifted(vp_cosine(s=0.0), 128 / 64)
+    np.testing.assert_allclose(
+        process.log_snr(t), -2 * np.log(np.tan(np.pi * t / 2)) - 2 * np.log(2), rtol=1e-9
+    )
+    np.testing.assert_allclose(process.alpha(T) ** 2 + process.sigma(T) ** 2, 1.0, rtol=1e-12)
+    np.testing.assert_allclose(process.time(process.ratio(T[1:])), T[1:], rtol=1e-9)
+    back = shifted(process, 0.5)
+    np.testing.assert_allclose(back.sigma(T), vp_cosine(s=0.0).sigma(T), rtol=1e-9)
+    for factor in (0.0, -1.0):
+        with pytest.raises(ValueError, match="factor must be positive"):
+            shifted(process, factor)
 
 
 def test_one_undoes_the_other(x64):
@@ -57,7 +73,7 @@ def test_an_infinite_ratio_can_be_kept_but_not_unscaled(x64):
 
 
 def test_bits_are_refused():
-    for make in (unscaled, variance_preserving):
+    for make in (unscaled, variance_preserving, lambda process: shifted(process, 2.0)):
         with pytest.raises(TypeError, match="rescales a Gaussian process"):
             make(binomial())
 
