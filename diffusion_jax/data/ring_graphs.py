@@ -52,8 +52,9 @@ class RingGraphs(Dataset):
     def truth(self, x: Any, present: Any = None) -> dict[str, np.ndarray]:
         """What is true of samples x `[n, N, 3]`, each `[n]`; of no molecule NaN, but for the first two.
 
-        valid, novel: 1 where it is a molecule, and one that was not trained on, else 0; target_0, ...: its
-        properties; in_train, in_validation, in_test: 1 where it is in that cluster, else 0.
+        valid, novel: 1 where it is a molecule, and one that was not trained on, else 0; unique: 1 for the
+        first of the samples that are this molecule, 0 for those after it; target_0, ...: its properties;
+        in_train, in_validation, in_test: 1 where it is in that cluster, else 0.
         Raises as `reading.read`.
         """
         codes = [reading.code for reading in self.read(x, present)]
@@ -63,6 +64,10 @@ class RingGraphs(Dataset):
             "novel": np.array([code is not None and code not in self.trained for code in codes], float),
         }
         known = [code for code in codes if code is not None]
+        first = np.full(len(codes), np.nan)
+        places = np.unique(known, return_index=True)[1]
+        first[valid] = np.isin(np.arange(len(known)), places)
+        found["unique"] = first
         values = np.full((len(codes), len(self.targets.names)), np.nan)
         if known:
             values[valid] = self.label(known)

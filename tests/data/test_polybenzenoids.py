@@ -67,6 +67,7 @@ def test_what_is_true_of_samples():
     wanted = {
         "valid": [1, 0, 1, 1, 1, 1],
         "novel": [0, 0, 1, 1, 1, 1],
+        "unique": [1, nothing, 1, 1, 1, 1],
         "in_train": [1, nothing, 0, 0, 0, 0],
         "in_validation": [0, nothing, 1, 1, 0, 0],
         "in_test": [0, nothing, 0, 0, 1, 1],

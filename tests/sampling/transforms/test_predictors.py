@@ -49,7 +49,9 @@ def test_a_preference_for_large_means_tilts_the_law(case, caution):
     process, x, t, plain = case
     guided = classifier(process, plain, preference(predictor_of(process), [WEIGHT], caution))
     mean, left = exact(process, x, t)
-    np.testing.assert_allclose(guided(x, t), mean + WEIGHT * left[..., None] * A[None, None], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        guided(x, t), mean + WEIGHT * left[..., None] * A[None, None], rtol=1e-4, atol=1e-5
+    )
 
 
 def test_a_preference_weighs_means_and_deviations():
