@@ -16,6 +16,7 @@ from pathlib import Path
 
 from diffusion_jax.types import Variables
 from experiments import records, runner
+from experiments.configuration import Config
 
 
 def ensemble(workdirs: Sequence[str | Path], out: str | Path) -> None:
@@ -37,9 +38,14 @@ def ensemble(workdirs: Sequence[str | Path], out: str | Path) -> None:
         {str(i): one.params for i, one in enumerate(members)},
         {str(i): one.state for i, one in enumerate(members)},
     )
-    objective = {"name": "ensemble", "objective": first["objective"], "members": len(members)}
-    config = first | {"objective": objective, "ema": None, "init_from": None}
+    config = config_of(first, len(members))
     runner.store(out, config, joined, first["training"]["steps"], {"members": [str(one) for one in workdirs]})
+
+
+def config_of(member: Config, members: int) -> Config:
+    """The config of an ensemble of so many runs of the config `member`."""
+    objective = {"name": "ensemble", "objective": member["objective"], "members": members}
+    return member | {"objective": objective, "ema": None, "init_from": None}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -32,7 +32,7 @@ from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook
 from diffusion_jax.training.posthoc import Tracking
 from diffusion_jax.training.state import State
-from diffusion_jax.types import Array, Batch, Bound, Denoiser, Objective, Variables
+from diffusion_jax.types import Array, Batch, Bound, Denoiser, Key, Objective, Variables
 from experiments import machine, records
 from experiments.configuration import Config
 from experiments.drawing import Draws, draw
@@ -203,8 +203,7 @@ def evaluate(trained: Trained, workdir: Path) -> records.Record:
     config, metrics = trained.plan.config, {}
     begin = time.perf_counter()
     for name, evaluation in trained.plan.evaluations.items():
-        key = jax.random.fold_in(jax.random.key(config["seed"]), zlib.crc32(name.encode()))
-        outcome = evaluation(trained.given, trained.plan.dataset, key)
+        outcome = evaluation(trained.given, trained.plan.dataset, evaluation_key(config, name))
         print(f"{name}\n{textwrap.indent(outcome.text, '  ')}\n", flush=True)
         metrics |= {f"{name}/{metric}": value for metric, value in outcome.metrics.items()}
     seconds = {"training": _training_seconds(workdir), "evaluation": time.perf_counter() - begin}
@@ -212,6 +211,11 @@ def evaluate(trained: Trained, workdir: Path) -> records.Record:
     record = records.record_of(config, provenance, machine.hardware(provenance), seconds, metrics)
     records.write(workdir / "evaluation.json", record)
     return record
+
+
+def evaluation_key(config: Config, name: str) -> Key:
+    """The key of the evaluation `name` of a run."""
+    return jax.random.fold_in(jax.random.key(config["seed"]), zlib.crc32(name.encode()))
 
 
 def sample(trained: Trained, workdir: Path) -> None:
