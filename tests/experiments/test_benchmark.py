@@ -27,8 +27,8 @@ def test_a_workload_is_measured(name):
     assert tuple(found) == benchmark.WORKLOAD_COLUMNS[1:]
     assert all(np.isfinite(value) and value > 0 for value in found.values())
     # a run of Heun's method: 2 images, 3 evaluations; of training: 3 batches of 8 points; a roll-out: 2
-    # sequences of 3 tokens, 2 evaluations each; a step with latents: 2 images; 2 latents for each of 2 images;
-    # a step with a context: 4 molecules
+    # sequences of 3 tokens, 2 evaluations each; a step with latents: 2 images; 2 latents for each of 2
+    # images; a step with a context: 4 molecules
     per_step = {"unet_heun": 2 / 3, "mlp_steps": 8, "latents_step": 2, "context_step": 4}.get(name, 1)
     assert found["images/s"] / found["steps/s"] == pytest.approx(per_step)
 
