@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from diffusion_jax.training import checkpoints
 from experiments import configuration, ensemble, plane, runner, train
 
 CONFIG = "configs/context_guided/swiss_roll.py"
@@ -65,13 +66,18 @@ def test_the_plane_of_runs_is_drawn(members, tmp_path, capsys):
 
 
 def test_a_pretrained_network_is_taken_over(tmp_path):
-    runner.train(plan("debug,pretrain"), tmp_path / "first")
-    later = plan("debug,pretrained", init_from=str(tmp_path / "first"), **{"optimizer.learning_rate": 0.0})
-    runner.train(later, tmp_path / "second")
-    one, two = (runner.load(tmp_path / name).variables.params for name in ("first", "second"))
-    for a, b in zip(jax.tree.leaves(one["network"]), jax.tree.leaves(two["network"]), strict=True):
+    runner.train(plan("debug,pretrain"), tmp_path)
+    first, later = runner.load(tmp_path).variables, plan("debug,pretrained")
+    batch = next(iter(later.dataset.epoch("test", 4)))
+    merge = checkpoints.init_from(tmp_path, later.objective.init(jax.random.key(1), batch))
+    assert {path.split("/")[1] for path in merge.taken} == {"network"}
+    assert {path.split("/")[1] for path in merge.new} == {"regression"}
+    for a, b in zip(
+        jax.tree.leaves(first.params["network"]),
+        jax.tree.leaves(merge.variables.params["network"]),
+        strict=True,
+    ):
         np.testing.assert_array_equal(a, b)
-    assert set(one) == {"network", "reconstruction"}
 
 
 def test_a_covariance_that_is_not_positive_ends_training_with_its_level(tmp_path):
