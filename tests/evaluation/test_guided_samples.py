@@ -12,7 +12,8 @@ from diffusion_jax.data.targets import Targets
 from diffusion_jax.evaluation.guided_samples import Guided, drawer, guided_samples, scored, truth_of
 from diffusion_jax.evaluation.true_samples import true_samples
 from diffusion_jax.objectives.exact import posterior_moments
-from diffusion_jax.processes import centred, vp_cosine, vp_linear
+from diffusion_jax.processes import vp_cosine, vp_linear
+from diffusion_jax.processes.centred import centred
 from diffusion_jax.sampling.ancestral import ancestral
 from diffusion_jax.sampling.euler import euler
 from diffusion_jax.sampling.grids import linear_grid
