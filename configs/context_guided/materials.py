@@ -34,11 +34,18 @@ from ml_collections import ConfigDict
 
 from configs.variants import chosen
 
-_EXAMPLES = 10_000  # molecules of the training split, about: what the likelihood is weighed by
+_EXAMPLES = 11_758  # molecules of the training split
 _TARGETS = 3
 _STEPS = 3000
 
-_DATA = {"name": "polybenzenoids", "rings": 11, "segments": [3, 4], "context": None, "relaxed": False}
+_DATA = {
+    "name": "polybenzenoids",
+    "rings": 11,
+    "segments": [3, 4],
+    "context": None,
+    "held_out": 1000,
+    "relaxed": False,
+}
 
 _CONTEXT = {"name": "context", "ramp": "sigmoid", "examples": _EXAMPLES, "scale": 1.0, "diagonal": 0.1}
 
@@ -60,6 +67,7 @@ VARIANTS = {
     "debug": {
         "data.rings": 6,
         "data.segments": [2, 3],
+        "data.held_out": 3,
         "objective.predictor.width": 8,
         "objective.predictor.depth": 1,
         "context.size": 8,
@@ -104,12 +112,12 @@ VARIANTS = {
     "optimistic": {"evaluation.guided.caution": -1.0},
     "pessimistic": {"evaluation.guided.caution": 1.0},
     "clusters": {
-        "data": {"name": "polybenzenoid_clusters", "context": None},
+        "data": {"name": "polybenzenoid_clusters", "context": None, "held_out": 1000},
         _GENERATOR: "runs/materials_generator_clusters",
     },
     "relaxed": {"data.relaxed": True, _GENERATOR: "runs/materials_generator_relaxed"},
     "compas": {
-        "data": {"name": "compas1x", "context": None},
+        "data": {"name": "compas1x", "context": None, "held_out": 1000},
         "objective.head.targets": 5,
         # 3 GAP + aIP - aEA, each in its deviations, is to be small
         "evaluation.guided.weights": [0.0, -3.0, 0.0, -1.0, 1.0],
@@ -153,7 +161,7 @@ def get_config(arg: str = "") -> ConfigDict:
         "evaluation": {
             "calibration": {
                 "name": "calibration",
-                "splits": ["train", "validation", "test"],
+                "splits": ["held_out", "validation", "test"],
                 "levels": [0.0, 0.25, 0.5, 0.75],
             },
             "guided": {

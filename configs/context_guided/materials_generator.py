@@ -10,7 +10,7 @@ back as molecules, without guidance. About twenty minutes on a CPU core. Variant
     clusters    the split by clusters of ErG fingerprints, as in the paper (needs RDKit)
     relaxed     molecules relaxed by MMFF94, with those that are not planar (needs RDKit, half an hour, once)
     compas      COMPAS-1x; needs its table (see `diffusion_jax.data.compas`)
-    small       a fifth of the steps
+    small       a tenth of the steps
     paper       the paper's size, 9 layers of 192 and 1000 steps of sampling, for a GPU
 """
 
@@ -23,6 +23,7 @@ VARIANTS = {
         "ema.batch_size": 16,
         "data.rings": 6,
         "data.segments": [2, 3],
+        "data.held_out": 3,
         "objective.objective.network.width": 8,
         "objective.objective.network.depth": 1,
         "evaluation.valid.count": 8,
@@ -36,9 +37,9 @@ VARIANTS = {
         "training.checkpoint_every": 4,
     },
     "small": {"training.steps": 4000, "optimizer.decay_steps": 4000},
-    "clusters": {"data": {"name": "polybenzenoid_clusters"}},
+    "clusters": {"data": {"name": "polybenzenoid_clusters", "held_out": 1000}},
     "relaxed": {"data.relaxed": True},
-    "compas": {"data": {"name": "compas1x"}},
+    "compas": {"data": {"name": "compas1x", "held_out": 1000}},
     "paper": {
         "objective.objective.network.width": 192,
         "objective.objective.network.depth": 9,
@@ -58,7 +59,13 @@ VARIANTS = {
 def get_config(arg: str = "") -> ConfigDict:
     config = {
         "seed": 0,
-        "data": {"name": "polybenzenoids", "rings": 11, "segments": [3, 4], "relaxed": False},
+        "data": {
+            "name": "polybenzenoids",
+            "rings": 11,
+            "segments": [3, 4],
+            "held_out": 1000,
+            "relaxed": False,
+        },
         "conditions": ["present"],
         "objective": {
             "name": "graphs",
@@ -75,13 +82,13 @@ def get_config(arg: str = "") -> ConfigDict:
             "name": "adam",
             "learning_rate": 1e-3,
             "warmup": 200,
-            "decay_steps": 20_000,
+            "decay_steps": 40_000,
             "clip": 1.0,
         },
         "ema": {"name": "half_life", "images": 32_000, "batch_size": 64},
         "init_from": None,
         "training": {
-            "steps": 20_000,
+            "steps": 40_000,
             "batch_size": 64,
             "steps_per_call": 50,
             "log_every": 200,

@@ -31,6 +31,7 @@ COLUMNS = ("HOMO_eV", "LUMO_eV", "GAP_eV", "Dipmom_Debye", "Etot_eV", "aEA_eV", 
 def compas1x(
     targets: Sequence[str] = ("LUMO_eV", "GAP_eV", "Erel_eV", "aIP_eV", "aEA_eV"),
     context: Sequence[int] | None = None,
+    held_out: int = 0,
     relaxed: bool = False,
     subset: int = 2000,
     seed: int = 1,
@@ -43,7 +44,7 @@ def compas1x(
 
     Args:
         targets: what is to be predicted, of `COLUMNS`.
-        context, relaxed, subset, seed, scale: see `diffusion_jax.data.polybenzenoids`.
+        context, held_out, relaxed, subset, seed, scale: see `diffusion_jax.data.polybenzenoids`.
         data_dir: where the table lies, and what is made of it (see `diffusion_jax.data.storage`).
 
     Raises:
@@ -80,6 +81,7 @@ def compas1x(
         cluster,
         label,
         context=context,
+        held_out=held_out,
         scale=scale,
         description=(
             f"{len(placed)} of the {len(every.codes)} molecules of COMPAS-1x (Wahab et al. 2022), as ring "

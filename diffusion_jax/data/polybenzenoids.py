@@ -46,6 +46,7 @@ def polybenzenoids(
     segments: tuple[int, int] = (3, 4),
     targets: Sequence[str] = ("gap", "energy", "kekule"),
     context: Sequence[int] | None = None,
+    held_out: int = 0,
     relaxed: bool = False,
     scale: float = 3.0,
     data_dir: str | os.PathLike | None = None,
@@ -57,6 +58,7 @@ def polybenzenoids(
         segments: the longest linear segment of the training split's molecules, and of the validation's.
         targets: what is to be predicted, of `molecules.properties.PROPERTIES`.
         context: numbers of rings in the context; None from 2 to `rings`.
+        held_out: so many molecules like those of the training split, at random, are a split of their own.
         relaxed: takes relaxed geometries of all molecules instead of the planar ones on the lattice.
         scale: angstrom in a unit of x.
         data_dir: where the set is kept (see `diffusion_jax.data.storage`).
@@ -77,7 +79,7 @@ def polybenzenoids(
     places = np.select([longest <= short, longest <= middle], LABELLED[:2], LABELLED[2])
     cluster = {every.codes[i]: str(place) for i, place in zip(largest, places)}
     what = f"trained on where no linear segment has more than {short} rings"
-    return _dataset(every, cluster, targets, context, scale, what)
+    return _dataset(every, cluster, targets, context, held_out, scale, what)
 
 
 def polybenzenoid_clusters(
@@ -86,6 +88,7 @@ def polybenzenoid_clusters(
     seed: int = 1,
     targets: Sequence[str] = ("gap", "energy", "kekule"),
     context: Sequence[int] | None = None,
+    held_out: int = 0,
     relaxed: bool = False,
     scale: float = 3.0,
     data_dir: str | os.PathLike | None = None,
@@ -109,7 +112,7 @@ def polybenzenoid_clusters(
         data_dir,
     )
     what = "trained on the larger of two clusters of ErG fingerprints"
-    return _dataset(_everything(rings, relaxed, data_dir), cluster, targets, context, scale, what)
+    return _dataset(_everything(rings, relaxed, data_dir), cluster, targets, context, held_out, scale, what)
 
 
 def _everything(rings: int, relaxed: bool, data_dir: str | os.PathLike | None) -> Stored:
@@ -128,6 +131,7 @@ def _dataset(
     cluster: Mapping[str, str],
     targets: Sequence[str],
     context: Sequence[int] | None,
+    held_out: int,
     scale: float,
     what: str,
 ) -> RingGraphs:
@@ -145,6 +149,7 @@ def _dataset(
         cluster,
         label,
         context=context,
+        held_out=held_out,
         scale=scale,
         description=(
             f"{len(placed)} of the {len(every.codes)} cata-condensed polybenzenoids up to "

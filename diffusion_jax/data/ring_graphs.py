@@ -7,6 +7,7 @@ standardised. Splits are
     train        one cluster of the largest molecules; generators and predictors are trained on it
     validation   another, nearer one, to choose settings by
     test         a third, that guidance should reach
+    held_out     molecules like those of train, if any are asked for: neither trained on nor in the context
     context      molecules without targets: of the sizes asked for, everything that is not in train
 
 so that the context holds the molecules of validation and test where it has their size, never their targets.
@@ -87,6 +88,7 @@ def ring_graphs(
     label: Callable[[Sequence[str]], np.ndarray],
     *,
     context: Sequence[int] | None,
+    held_out: int,
     scale: float,
     description: str,
     folder: str | None,
@@ -100,6 +102,7 @@ def ring_graphs(
         names: of the K properties.
         cluster, label: see `RingGraphs`.
         context: numbers of rings of the context; None from 2 to N.
+        held_out: so many molecules of the cluster `train`, at random, are kept out of it.
         scale: angstrom in a unit of x.
         description, folder: of the data set.
 
@@ -115,12 +118,16 @@ def ring_graphs(
     wanted = wanted if context is not None else set(range(2, rings + 1))
     place = np.array([cluster.get(code, "") if len(code) == rings else "" for code in codes])
     members = {split: np.flatnonzero(place == split) for split in LABELLED}
+    if integer("held_out", held_out, 0):
+        mixed = np.random.default_rng(0).permutation(members["train"])
+        members["train"], members["held_out"] = np.sort(mixed[held_out:]), np.sort(mixed[:held_out])
     members["context"] = np.flatnonzero(np.isin(sizes, sorted(wanted)) & (place != "train"))
     counts = {split: len(index) for split, index in members.items()}
     empty = [split for split, count in counts.items() if not count]
     if empty:
         raise ValueError(f"no molecules in {', '.join(empty)}; there are: {counts}")
-    for split in LABELLED:
+    labelled = [split for split in members if split != "context"]
+    for split in labelled:
         missing = ~np.isfinite(properties[members[split]]).all(axis=1)
         if missing.any():
             raise ValueError(f"{missing.sum()} molecules of {split} lack labels of {', '.join(names)}")
@@ -131,7 +138,7 @@ def ring_graphs(
     sources = {}
     for split, index in members.items():
         examples: Examples = {"x": x[index], "mask": here[index], "present": here[index]}
-        sources[split] = Arrays(examples | ({"target": target[index]} if split in LABELLED else {}))
+        sources[split] = Arrays(examples | ({"target": target[index]} if split in labelled else {}))
     info = Info(
         shape=(rings, 3),
         kind="continuous",

@@ -113,8 +113,8 @@ def _materials_rows(name: str, model: str, title: str) -> tuple[Row, ...]:
         ),
         *(row(f"{what}, scale {w}", f"guided/{what}@{w}") for w in (2, 4) for what in _COUNTED),
         *(
-            row(f"{what}, {split}", f"calibration/{split}_{metric}", unit)
-            for split in ("train", "validation", "test")
+            row(f"{what}, {split.replace('_', ' ')}", f"calibration/{split}_{metric}", unit)
+            for split in ("held_out", "validation", "test")
             for what, metric, unit in (
                 ("-log p", "nll", "nats"),
                 ("within 95 %", "within", "share"),

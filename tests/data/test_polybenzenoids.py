@@ -55,6 +55,20 @@ def test_targets_are_the_properties_of_the_molecules_that_x_reads_as(make):
     assert set(data.cluster) == set(catafusenes(7))  # helicenes too, which may be generated
 
 
+def test_what_is_held_out_is_like_the_training_split_and_in_no_other():
+    whole_set, data = polybenzenoids(**SMALL), polybenzenoids(**SMALL, held_out=4)
+    train, held_out = codes(data, "train"), codes(data, "held_out")
+    assert len(held_out) == 4
+    assert sorted(train + held_out) == sorted(whole_set.trained)
+    assert codes(data, "context") == codes(whole_set, "context")
+    assert data.trained == set(train)
+    assert {data.cluster[code] for code in held_out} == {"train"}
+    gaps = physical(data, whole(data, "held_out")["target"])[:, 0]
+    np.testing.assert_allclose(gaps, hueckel(held_out).gap, atol=1e-5)
+    with pytest.raises(ValueError, match="no molecules in train"):
+        polybenzenoids(**SMALL, held_out=10_000)
+
+
 def test_what_is_true_of_samples():
     data = polybenzenoids(**SMALL)
     x = np.concatenate([whole(data, split)["x"][:2] for split in LABELLED])
@@ -159,6 +173,7 @@ def test_missing_labels_are_refused():
             cluster,
             properties,
             context=None,
+            held_out=0,
             scale=1.0,
             description="",
             folder=None,

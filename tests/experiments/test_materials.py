@@ -39,7 +39,7 @@ def test_a_guidance_model_is_evaluated_by_what_it_leads_another_run_to(guided):
     folder, record = guided
     metrics = record["metrics"]
     assert {"guided/valid@0", "guided/valid@1", "guided/objective_median@1"} <= set(metrics)
-    assert {f"calibration/{split}_nll" for split in ("train", "validation", "test")} <= set(metrics)
+    assert {f"calibration/{split}_nll" for split in ("held_out", "validation", "test")} <= set(metrics)
     assert '"least_diagonal"' in (folder / "metrics.jsonl").read_text()
 
 
