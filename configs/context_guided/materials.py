@@ -36,7 +36,7 @@ from configs.variants import chosen
 
 _EXAMPLES = 11_758  # molecules of the training split
 _TARGETS = 3
-_STEPS = 3000
+_STEPS = 6000
 
 _DATA = {
     "name": "polybenzenoids",

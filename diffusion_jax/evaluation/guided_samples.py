@@ -83,10 +83,11 @@ def drawer(
         keys = jax.vmap(jax.random.split)(jax.vmap(jax.random.fold_in, (None, 0))(key, index))
         liked = preference(predictor, weights, caution)
         guide = up_to(bound.process, scale, high)
-        bound = bound._replace(denoiser=classifier(bound.process, bound.denoiser, liked, guide, adjust))
+        denoiser = classifier(bound.process, bound.denoiser, liked, guide, adjust)
+        bound = bound._replace(denoiser=denoiser)
         x = bound.process.prior((batch, *shape)).sample(keys[:, 0])
         times = jnp.asarray(grid(bound.process) if callable(grid) else grid)
-        x = sample(keys[:, 1], bound.denoiser, fitted(sampler, bound), x, times)
+        x = sample(keys[:, 1], denoiser, fitted(sampler, bound), x, times)
         return x, predictor(x, jnp.zeros(())).mean
 
     run = compiled(draw)
