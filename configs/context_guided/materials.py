@@ -8,7 +8,8 @@ An equivariant network of 4 layers of 48 predicts three properties of a noised p
 the Hueckel gap, the energy of its pi electrons and its Kekule structures. Labels are those of the training
 split, molecules without long linear segments, whose gaps are large; the context is everything else, without
 labels. It then guides the generator, a run of its own that must be there first, towards small gaps, and every
-molecule that comes out is told its true one. A few minutes on a CPU core. Variants:
+molecule that comes out is told its true one. On a CPU core 50 ms a step, 22 without context: five minutes, or
+two, and one for the evaluation. Variants:
 
     none, l2, weight_decay   without context: plain likelihood, and with a prior or decay of the parameters
     reduced                  the context has no molecules of eleven rings: up to ten
