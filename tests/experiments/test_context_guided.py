@@ -39,7 +39,9 @@ def test_runs_become_an_ensemble(members, tmp_path, capsys):
     ensemble.main([*line, "--out", str(tmp_path)])
     assert "an ensemble of 2" in capsys.readouterr().out
     x = np.random.default_rng(0).standard_normal((5, 1, 2)).astype(np.float32)
-    found, *each = (runner.load(one).given({}).predictor(x, 0.3) for one in (tmp_path, *members))
+    loaded = [runner.load(one).given({}).predictor for one in (tmp_path, *members)]
+    # together: compiled once, and not operation by operation
+    found, *each = jax.jit(lambda x: [predictor(x, 0.3) for predictor in loaded])(x)
     np.testing.assert_allclose(found.mean, (each[0].mean + each[1].mean) / 2, rtol=1e-5)
     spread = (each[0].mean - each[1].mean) ** 2 / 4
     np.testing.assert_allclose(found.variance, (each[0].variance + each[1].variance) / 2 + spread, rtol=1e-4)
@@ -69,7 +71,7 @@ def test_a_pretrained_network_is_taken_over(tmp_path):
     runner.train(plan("debug,pretrain"), tmp_path)
     first, later = runner.load(tmp_path).variables, plan("debug,pretrained")
     batch = next(iter(later.dataset.epoch("test", 4)))
-    merge = checkpoints.init_from(tmp_path, later.objective.init(jax.random.key(1), batch))
+    merge = checkpoints.init_from(tmp_path, jax.jit(later.objective.init)(jax.random.key(1), batch))
     assert {path.split("/")[1] for path in merge.taken} == {"network"}
     assert {path.split("/")[1] for path in merge.new} == {"regression"}
     for a, b in zip(
