@@ -9,7 +9,8 @@ are trained from scratch and together. Variants:
     plain          no latents; 20 channels instead of 16, more parameters than the U-Net with latents has
     small          no latents, the very same U-Net
     unconditional  no classes; goes before the others: `unconditional,m2`
-    no_classes     no classes and no latents, after plain or small
+    plain_unconditional
+                   neither latents nor classes
     m1, m2, m10    so many latents; k5, k50: so many codes
     groups         two groups of latents, of the decoder at 4x4 and, with attention there, at 8x8 pixels
     cold, hot      temperature 0.3 and 3; hard: straight-through
@@ -19,7 +20,6 @@ are trained from scratch and together. Variants:
                    without latents
     after          only the prior learns, from the variables of the config itself
     rows           all evaluations of the table: samplers, guidance, curvature, exchange
-    sources        oracle, prior and null alone
 
 The numbers to expect: `python -m experiments.tables disco_diff`.
 """
@@ -40,7 +40,7 @@ _CHURNED = {
 _RATIOS = [0.1, 0.5, 1.0, 2.0, 5.0, 20.0]
 
 
-def _denoising(channels: int, latents: dict | None) -> dict:
+def _denoising(channels: int, latents: dict | None, labels: int = 10) -> dict:
     return {
         "name": "denoising",
         "process": {"name": "edm", "sigma_max": 80.0},
@@ -50,7 +50,7 @@ def _denoising(channels: int, latents: dict | None) -> dict:
             "multipliers": [2, 2],
             "blocks": 1,
             "attention": [4],
-            "labels": 10,
+            "labels": labels,
             "augment": 0,
             "dropout": 0.13,
             "latents": latents,
@@ -155,11 +155,10 @@ def _continuous(kl_weight: float) -> dict:
         "levels": {"name": "per_sample", "levels": {"name": "lognormal", "mean": -0.5, "std": 1.2}},
         "weight": unit,
     }
-    inner = _denoising(16, _tokens(5, 10))
     return {
         "objective": {
             "name": "continuous_latent",
-            "objective": inner | {"network": inner["network"] | {"labels": 0}},
+            "objective": _denoising(16, _tokens(5, 10), labels=0),
             "encoder": {"name": "convolutional", "latents": 5, "codes": 20, "width": 16},
             "latent_prior": {"name": "diffused", "latents": 5, "features": 10, "objective": prior, **_HEUN},
             "kl_weight": kl_weight,
@@ -172,8 +171,10 @@ VARIANTS = {
     "debug": {
         "objective.objective.network.channels": 8,
         "objective.objective.network.multipliers": [1, 1],
+        "objective.objective.network.latents.depth": 0,
         "objective.encoder.width": 8,
         "objective.prior.width": 16,
+        "objective.prior.depth": 1,
         "training.steps": 4,
         "training.batch_size": 16,
         "training.log_every": 2,
@@ -186,9 +187,9 @@ VARIANTS = {
     },
     "plain": {"objective": _denoising(20, None), "evaluation": _without(True)},
     "small": {"objective": _denoising(16, None), "evaluation": _without(True)},
-    "no_classes": {
+    "plain_unconditional": {
         "conditions": [],
-        "objective.network.labels": 0,
+        "objective": _denoising(20, None, labels=0),
         "evaluation": _without(False),
         "sampling.labels": False,
     },

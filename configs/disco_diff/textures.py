@@ -9,7 +9,8 @@ has the codes of training patches: the test patches are of another part of the p
 
     plain          no latents, the very same U-Net
     unconditional  does not know the photograph; goes before the others
-    no_classes     no classes and no latents, after plain
+    plain_unconditional
+                   neither latents nor classes
     large          sizes for a GPU
 
 The numbers to expect: `python -m experiments.tables disco_diff`.
@@ -25,7 +26,7 @@ _RATIOS = [0.1, 0.5, 1.0, 2.0, 5.0, 20.0]
 _TOKENS = {"name": "latent_tokens", "count": 10, "codes": 10, "width": 32, "depth": 2, "heads": 4}
 
 
-def _denoising(latents: dict | None) -> dict:
+def _denoising(latents: dict | None, labels: int = 2) -> dict:
     return {
         "name": "denoising",
         "process": {"name": "edm", "sigma_max": 80.0},
@@ -35,7 +36,7 @@ def _denoising(latents: dict | None) -> dict:
             "multipliers": [2, 2],
             "blocks": 1,
             "attention": [8],
-            "labels": 2,
+            "labels": labels,
             "dropout": 0.0,
             "latents": latents,
         },
@@ -76,9 +77,11 @@ VARIANTS = {
         "data.stride": 64,
         "objective.objective.network.channels": 8,
         "objective.objective.network.multipliers": [1, 1],
+        "objective.objective.network.latents.depth": 0,
         "objective.encoder.width": 16,
         "objective.encoder.depth": 1,
         "objective.prior.width": 16,
+        "objective.prior.depth": 1,
         "training.steps": 4,
         "training.batch_size": 8,
         "training.log_every": 2,
@@ -95,9 +98,9 @@ VARIANTS = {
         "evaluation": _sources(False),
         "sampling.labels": False,
     },
-    "no_classes": {
+    "plain_unconditional": {
         "conditions": [],
-        "objective.network.labels": 0,
+        "objective": _denoising(None, labels=0),
         "evaluation": _without(False),
         "sampling.labels": False,
     },

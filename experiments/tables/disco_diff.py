@@ -98,7 +98,7 @@ _MAIN = {
     "digits_small_tuned": ("conditional, EDM, the same U-Net, twice the steps", "small,tuned", (0,)),
     "digits_plain": ("conditional, EDM, more parameters", "plain", (0, 1)),
     "digits_disco": ("conditional, DisCo", "rows", (0, 1)),
-    "digits_uncond_plain": ("unconditional, EDM, more parameters", "plain,no_classes", (0, 1)),
+    "digits_uncond_plain": ("unconditional, EDM, more parameters", "plain_unconditional", (0, 1)),
     "digits_uncond_disco": ("unconditional, DisCo", "unconditional,rows_unconditional", (0, 1)),
 }
 _SWEEP = {
@@ -181,7 +181,7 @@ _TEXTURE_RUNS = {
     # id -> (label, variants)
     "textures_plain": ("texture, conditional, EDM", "plain"),
     "textures_disco": ("texture, conditional, DisCo", ""),
-    "textures_uncond_plain": ("texture, unconditional, EDM", "plain,no_classes"),
+    "textures_uncond_plain": ("texture, unconditional, EDM", "plain_unconditional"),
     "textures_uncond_disco": ("texture, unconditional, DisCo", "unconditional"),
 }
 

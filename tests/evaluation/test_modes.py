@@ -28,12 +28,12 @@ def test_exact_samples_are_close_and_wrong_weights_show():
     right = distances(drawn(np.arange(400) % 4), SUPPORT, rng)
     assert right["modes"] == 4
     assert right["variation"] == 0
-    assert 0 < right["within"] < 0.1
+    assert 0 < right["within"] < 0.13
     assert right["wasserstein"] == pytest.approx(right["within"], rel=0.3)
     wrong = distances(drawn(np.arange(400) % 3), SUPPORT, rng)
     assert wrong["modes"] == 3
     assert wrong["variation"] == pytest.approx(0.25, abs=0.01)
-    assert wrong["within"] < 0.1
+    assert wrong["within"] < 0.13
     # a quarter of the mass moves from its neighbours to the mode that is missing, or further
     assert 1.5 < wrong["wasserstein"] < 4
     assert distances(np.zeros((10, 2)), SUPPORT, rng)["outside"] == 1
