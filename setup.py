@@ -26,6 +26,7 @@ INSTALL = [
 
 FORECASTING = ["statsmodels>=0.14"]
 MAZES = ["gymnasium-robotics>=1.4"]
+MOLECULES = ["rdkit>=2025.9"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 
 EXTRAS = {
@@ -40,10 +41,13 @@ EXTRAS = {
         "properscoring>=0.1",
         *FORECASTING,
         *MAZES,
+        *MOLECULES,
         *NOTEBOOKS,
     ],
     "forecasting": FORECASTING,
     "mazes": [*MAZES],
+    "molecules": [*MOLECULES],
+    "xtb": [*MOLECULES, "tblite>=0.4"],
     "prepare": ["tensorflow>=2.20"],
     "logging": ["tensorboardX>=2.6"],
     "compare": ["torch>=2.4"],

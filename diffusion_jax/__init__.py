@@ -29,6 +29,7 @@ from diffusion_jax.processes import (
     vp_2015,
     vp_cosine,
     vp_linear,
+    vp_polynomial,
     vp_sigmoid,
 )
 from diffusion_jax.sampling.adaptive import adaptive
@@ -81,6 +82,13 @@ from diffusion_jax.sampling.transforms.gradients import classifier, energy, resi
 from diffusion_jax.sampling.transforms.history import fractional, history, temporal, vanilla
 from diffusion_jax.sampling.transforms.inpainting import evened, inpaint, renoised
 from diffusion_jax.sampling.transforms.monte_carlo import monte_carlo
+from diffusion_jax.sampling.transforms.predictors import (
+    class_log_prob,
+    clipped,
+    preference,
+    score_sized,
+    up_to,
+)
 from diffusion_jax.sampling.transforms.thresholds import dynamic_threshold, threshold
 from diffusion_jax.sampling.transforms.under import under
 from diffusion_jax.sampling.unipc import unipc
@@ -100,6 +108,7 @@ from diffusion_jax.types import (
     Objective,
     Process,
     Sampler,
+    Statistics,
     Variables,
 )
 
@@ -122,6 +131,7 @@ __all__ = [
     "Objective",
     "Process",
     "Sampler",
+    "Statistics",
     "Variables",
     "adaptive",
     "advance",
@@ -134,7 +144,9 @@ __all__ = [
     "categorical_factor",
     "cfg",
     "chunks",
+    "class_log_prob",
     "classifier",
+    "clipped",
     "cosine_grid",
     "counted",
     "custom",
@@ -179,6 +191,7 @@ __all__ = [
     "particles",
     "precondition",
     "preconditioning",
+    "preference",
     "pyramid",
     "renoised",
     "resampled",
@@ -190,6 +203,7 @@ __all__ = [
     "sample",
     "sample_bound",
     "sample_path",
+    "score_sized",
     "shifted",
     "small",
     "smooth",
@@ -202,6 +216,7 @@ __all__ = [
     "under",
     "unipc",
     "unscaled",
+    "up_to",
     "vanilla",
     "variance_preserving",
     "vdm",
@@ -211,6 +226,7 @@ __all__ = [
     "vp_cosine",
     "vp_grid",
     "vp_linear",
+    "vp_polynomial",
     "vp_sigmoid",
     "window",
     "with_known",

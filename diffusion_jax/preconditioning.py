@@ -178,6 +178,16 @@ def presented(c: Coefficients, x: Array, t: Array) -> tuple[Array, Array]:
     return _lift(c.input, x) * x + c.shift, jnp.broadcast_to(c.noise, t.shape)
 
 
+def known_level(t: Any, x: Array) -> Array:
+    """The level as [#B, #T]; raises ValueError for one outside [0, 1] where its value is known."""
+    # by numpy: within a trace, jax would make a tracer of a level that is known
+    if not isinstance(t, Tracer) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= 1)).all():
+        raise ValueError(
+            f"a level lies in [0, 1], got {t}; the level of a noise ratio sigma/alpha is process.time(ratio)"
+        )
+    return canonical(t, x)
+
+
 def evaluate(
     network: Callable[[Array, Array], Array], at: At, x: Array, t: Any
 ) -> tuple[Array, Array | None]:
@@ -186,12 +196,7 @@ def evaluate(
     network: (x [B, T, ...], noise [#B, #T]) -> [B, T, ...] or [B, T, ..., 2C]. Raises ValueError for
     another shape, and for a level outside [0, 1] where its value is known.
     """
-    # by numpy: within a trace, jax would make a tracer of a level that is known
-    if not isinstance(t, Tracer) and not ((np.asarray(t) >= 0) & (np.asarray(t) <= 1)).all():
-        raise ValueError(
-            f"a level lies in [0, 1], got {t}; the level of a noise ratio sigma/alpha is process.time(ratio)"
-        )
-    t = canonical(t, x)
+    t = known_level(t, x)
     c = at(t)
     out = network(*presented(c, x, t))
     rest = None

@@ -31,8 +31,8 @@ Batch = Mapping[str, Any]
 `x` [B, T, ...], `mask` [B, T] (1 = carries loss; also marks a partial last batch), `label` int [B]
 (-1 = none), `target` [B, K], `condition` [B, T, ...], `augment` [B, 9], `latents` int [B, m] (absent: from
 the prior; -1: null) or floating [B, m, k + 1], the weights of the codes (continuous latents: their features),
-null last, `seed` int [B] (which draw of the latents each sample is), `context` (a nested batch of its own
-size).
+null last, `seed` int [B] (which draw of the latents each sample is), `present` [B, T] (1 = there is such a
+token; networks on graphs see it), `context` (a nested batch of its own size).
 """
 
 Denoiser = Callable[[Array, Array], Array]
@@ -210,6 +210,13 @@ class Latents(NamedTuple):
     log_prob: Callable[[Array, Batch], Array] | None = None
 
 
+class Statistics(NamedTuple):
+    """What a regression model says of targets, standardised: means [B, K] and variances [B, K]."""
+
+    mean: Array
+    variance: Array
+
+
 class Bound(NamedTuple):
     """What trained variables give; absent parts are None.
 
@@ -217,7 +224,7 @@ class Bound(NamedTuple):
     denoiser:  (x_t, t) -> x0_hat
     variance:  (x_t, t, s) -> variance of the reverse step, shaped like x_t (Gaussian), or None
     decoder:   the last step t_1 -> 0
-    predictor: (x_t, t) -> target statistics, for guidance
+    predictor: (x_t, t) -> Statistics of targets, or logits [B, K] of classes, for guidance
     times:     [S + 1], the grid of the bound, falling from 1 to 0
     memory:    of a network that has one of its own, for roll-outs
     latents:   of a model that has any

@@ -23,6 +23,7 @@ Config = dict[str, Any]
 
 DEFAULTS: Config = {
     "conditions": [],
+    "context": None,
     "ema": None,
     "init_from": None,
     "sampling": {"sampler": "ancestral", "grid": None, "count": 100, "labels": False, "guidance": None},
@@ -41,7 +42,8 @@ DEFAULTS: Config = {
 }
 """What a config may leave out. The rest must be there.
 
-conditions: keys of a batch, beside x and mask, that the model is trained with, such as ["label"]
+conditions: keys of a batch, beside x, mask and target, that the model is trained with, such as ["label"]
+context:    {"split": ..., "size": ...} of the unlabelled inputs beside each training batch; None for none
 training:   arguments of `training.loop.train`, and `devices`, into how many the CPU is divided; under
             `posthoc` those of `training.posthoc.Tracking`
 sampling:   what a run draws at its end (see `runner.drawn`); None for nothing

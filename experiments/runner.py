@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from diffusion_jax.build import build
+from diffusion_jax.data.context import with_context
 from diffusion_jax.evaluation import samples as pictures
 from diffusion_jax.evaluation.drawing import classes_in_turn
 from diffusion_jax.evaluation.outcome import Evaluation
@@ -33,7 +34,7 @@ from diffusion_jax.training.ema import Decay
 from diffusion_jax.training.metrics import Hook
 from diffusion_jax.training.posthoc import Tracking
 from diffusion_jax.training.state import State
-from diffusion_jax.types import Array, Batch, Bound, Denoiser, Objective, Variables
+from diffusion_jax.types import Array, Batch, Bound, Denoiser, Key, Objective, Variables
 from experiments import machine, records
 from experiments.configuration import Config
 from experiments.drawing import Draws, draw
@@ -122,7 +123,12 @@ def train(plan: Plan, workdir: Path, hooks: Sequence[Hook] = ()) -> None:
     share = sharding.process_slice(mesh)
     if options["posthoc"] is not None:
         options["posthoc"] = Tracking(**options["posthoc"])
-    batches = plan.dataset.iterator("train", options["batch_size"], config["seed"], *share)
+    if config["context"] is None:
+        batches = plan.dataset.iterator("train", options["batch_size"], config["seed"], *share)
+    else:
+        batches = with_context(
+            plan.dataset, options["batch_size"], config["seed"], *share, **config["context"]
+        )
     loop.train(
         plan.objective,
         _Shown(batches, config["conditions"]),
@@ -199,8 +205,7 @@ def evaluate(trained: Trained, workdir: Path) -> records.Record:
     config, metrics = trained.plan.config, {}
     begin = time.perf_counter()
     for name, evaluation in trained.plan.evaluations.items():
-        key = jax.random.fold_in(jax.random.key(config["seed"]), zlib.crc32(name.encode()))
-        outcome = evaluation(trained.given, trained.plan.dataset, key)
+        outcome = evaluation(trained.given, trained.plan.dataset, evaluation_key(config, name))
         print(f"{name}\n{textwrap.indent(outcome.text, '  ')}\n", flush=True)
         metrics |= {f"{name}/{metric}": value for metric, value in outcome.metrics.items()}
     seconds = {"training": _training_seconds(workdir), "evaluation": time.perf_counter() - begin}
@@ -208,6 +213,11 @@ def evaluate(trained: Trained, workdir: Path) -> records.Record:
     record = records.record_of(config, provenance, machine.hardware(provenance), seconds, metrics)
     records.write(workdir / "evaluation.json", record)
     return record
+
+
+def evaluation_key(config: Config, name: str) -> Key:
+    """The key of the evaluation `name` of a run."""
+    return jax.random.fold_in(jax.random.key(config["seed"]), zlib.crc32(name.encode()))
 
 
 def sample(trained: Trained, workdir: Path) -> None:
@@ -313,15 +323,22 @@ def grey_limits(info: Any) -> tuple[float, float]:
     return (-3.0, 3.0) if info.kind == "continuous" else (0.0, 1.0)
 
 
+def shown(batch: Batch, conditions: Sequence[str]) -> Batch:
+    """Of a batch and its context x, mask, target and the named conditions."""
+    keys = {"x", "mask", "target", *conditions}
+    found = {name: leaf for name, leaf in batch.items() if name in keys}
+    return found | ({"context": shown(batch["context"], conditions)} if "context" in batch else {})
+
+
 class _Shown:
-    """A training iterator whose batches hold x, mask and the named conditions only."""
+    """A training iterator whose batches, and their context, hold what the model is trained with only."""
 
     def __init__(self, inner: loop.TrainingIterator, conditions: Sequence[str]) -> None:
-        self._inner, self._keys = inner, ("x", "mask", *conditions)
+        self._inner, self._conditions = inner, conditions
         self.get_state, self.set_state = inner.get_state, inner.set_state
 
     def next(self, n: int) -> Batch:
-        return {name: leaf for name, leaf in self._inner.next(n).items() if name in self._keys}
+        return shown(self._inner.next(n), self._conditions)
 
 
 class _Report:

@@ -24,11 +24,12 @@ ALLOWED = {
     "preconditioning": CORE[:4],
     "objectives": CORE,
     "sampling": CORE,
-    "evaluation": (*CORE, "objectives", "sampling", "networks.inception", "environments"),
+    "evaluation": (*CORE, "objectives", "sampling", "networks.inception", "environments", "molecules"),
     "networks": ("types",),
     "training": ("types", "objectives.base"),
     "environments": ("types",),
-    "data": ("types", "environments"),
+    "molecules": ("types",),
+    "data": ("types", "environments", "molecules"),
     "build": ("training.checkpoints",),
     "__init__": (*CORE, "objectives", "sampling", "networks", "evaluation", "environments"),
 }
@@ -98,7 +99,7 @@ def test_files_are_small_and_named_for_what_they_hold(path):
 def test_importing_the_package_costs_jax_and_flax_only():
     heavy = (
         "ml_collections tensorflow tensorflow_datasets grain array_record absl optax orbax diffrax equinox "
-        "matplotlib PIL sklearn scipy torch tensorboardX tqdm"
+        "matplotlib PIL sklearn scipy torch tensorboardX tqdm rdkit tblite"
     )
     code = (
         "import sys, jax, flax.linen; before = set(sys.modules)\n"

@@ -52,7 +52,7 @@ def swiss_roll(
 
     def points(stream: int, n: int) -> Examples:
         rng = np.random.Generator(np.random.Philox(key=seed, counter=[0, 0, 0, stream]))
-        x = _curve(rng.uniform(START, STOP, n)) + NOISE * rng.standard_normal((n, 2))
+        x = curve_at(rng.uniform(START, STOP, n)) + NOISE * rng.standard_normal((n, 2))
         return {"x": x.astype(np.float32)[:, None]}
 
     sources, folder = stored(
@@ -82,8 +82,9 @@ def curve(n: int) -> np.ndarray:
     The law of the data is their mixture of Gaussians of deviation `NOISE`, to any accuracy as n grows.
     """
     n = integer("n", n, 1)
-    return _curve(START + (STOP - START) * (np.arange(n) + 0.5) / n)
+    return curve_at(START + (STOP - START) * (np.arange(n) + 0.5) / n)
 
 
-def _curve(theta: np.ndarray) -> np.ndarray:
+def curve_at(theta: np.ndarray) -> np.ndarray:
+    """The points of the curve at the angles theta [N], float64 `[N, 2]`."""
     return (theta[:, None] * np.stack([np.cos(theta), np.sin(theta)], axis=-1) - MEAN) / SCALE

@@ -11,6 +11,7 @@ from diffusion_jax.processes.schedules import (
     vp_2015,
     vp_cosine,
     vp_linear,
+    vp_polynomial,
     vp_sigmoid,
 )
 from diffusion_jax.processes.variances import large, learned, small
@@ -32,5 +33,6 @@ __all__ = [
     "vp_2015",
     "vp_cosine",
     "vp_linear",
+    "vp_polynomial",
     "vp_sigmoid",
 ]

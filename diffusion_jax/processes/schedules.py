@@ -207,6 +207,21 @@ def vp_2015(beta_1: float | None = None, steps: int | None = None) -> Gaussian:
     return FirstStep(beta_1, steps)
 
 
+def vp_polynomial(power: float = 2.0, precision: float = 1e-5, steps: int = 1000) -> Gaussian:
+    """alpha^2 = (1 - 2 precision) (1 - t^power)^2 + precision at the steps t = k/T of a discrete chain.
+
+    EDM for molecules (Hoogeboom et al., arXiv 2203.17003), appendix B, the precision in alpha^2 as in its
+    code; GaUDI's generator of polybenzenoids has the default arguments. Below 1/T the ratio falls to 0, where
+    these end at sigma^2 = precision. Raises ValueError unless power > 0 and 0 < precision < 1/2.
+    """
+    _check_steps(steps)
+    if not (power > 0 and 0 < precision < 0.5):
+        raise ValueError(f"need power > 0 and 0 < precision < 1/2, got {power} and {precision}")
+    alpha_bar = (1 - 2 * precision) * (1 - (np.arange(steps + 1) / steps) ** power) ** 2 + precision
+    alpha_bar[0] = 1.0
+    return from_betas(1 - alpha_bar[1:] / alpha_bar[:-1])
+
+
 def edm(sigma_max: float = 80.0) -> Gaussian:
     """alpha = 1, sigma = sigma_max t. Karras et al. (arXiv 2206.00364): sigma is the time."""
     return _exploding(sigma_max, 1.0)
@@ -233,6 +248,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
     "vp_cosine": {},
     "vp_sigmoid": {},
     "vp_2015": {},
+    "vp_polynomial": {},
     "ve": {},
     "edm": {},
     "flow": {},

@@ -128,15 +128,17 @@ def sample_bound(key: Key, bound: Bound, x: Array, sampler: Sampler) -> Array:
 def fitted(sampler: Sampler | Callable[..., Sampler], bound: Bound) -> Sampler:
     """The sampler for a bound: a factory such as `ancestral` is given the bound's process, and its variance.
 
-    A variance that the factory has been given already (`functools.partial`) stays.
+    So is the process's own `draw`, where it has one. What the factory has been given already
+    (`functools.partial`) stays.
     """
     if isinstance(sampler, Sampler):
         return sampler
-    given: dict[str, Any] = {"process": bound.process}
-    takes = inspect.signature(sampler).parameters
-    if "variance" in takes and "variance" not in getattr(sampler, "keywords", {}):
-        given["variance"] = bound.variance
-    return sampler(**given)
+    own = {"variance": bound.variance}
+    if hasattr(bound.process, "draw"):
+        own["draw"] = bound.process.draw
+    takes, has = inspect.signature(sampler).parameters, getattr(sampler, "keywords", {})
+    own = {name: value for name, value in own.items() if name in takes and name not in has}
+    return sampler(process=bound.process, **own)
 
 
 def walked(grid: Any, process: Any) -> Array:

@@ -117,7 +117,8 @@ class Recorder:
         self._read = now
         for i, sound in enumerate(finite):
             if not sound:
-                shown = ", ".join(f"{name} = {rows[name][i]}" for name in ("loss", "grad_norm"))
+                names = ("loss", "grad_norm", *sorted(rows.keys() - {"loss", "grad_norm"}))
+                shown = ", ".join(f"{name} = {rows[name][i]:.6g}" for name in names)
                 raise NonFiniteError(f"training diverged at step {first + i + 1}: {shown}")
             for name, row in rows.items():
                 self._sums[name] = self._sums.get(name, 0.0) + float(row[i])

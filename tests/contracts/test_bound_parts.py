@@ -12,6 +12,7 @@ from diffusion_jax.build import build, example
 from diffusion_jax.data.autoregression import autoregression
 from diffusion_jax.data.bouncing_ball import bouncing_ball
 from diffusion_jax.data.crossings import crossings
+from diffusion_jax.data.labelled_roll import labelled_roll
 from diffusion_jax.data.maze2d import maze2d
 from diffusion_jax.data.pipeline import Arrays, Dataset, Info
 from diffusion_jax.data.series import forecasts
@@ -130,7 +131,17 @@ def small_points():
 
 
 ACTIONS = {"tokens": 3, "stack": 10, "stride": 1, "fields": ("position", "velocity", "action")}
+
+
+def small_roll():
+    return labelled_roll(train=16, test=8, context=8)
+
+
 DATA = {
+    "calibration": small_roll,
+    "guided_samples": small_roll,
+    "guided_support": small_roll,
+    "true_samples": small_roll,
     "known_modes": small_points,
     "optimal_loss": lambda: autoregression(context=1, horizon=1, train=2, test=8),
     "forecast": small_series,
@@ -148,6 +159,9 @@ def model_for(evaluation, process):
     """An objective whose bound has all that the evaluation asks for."""
     if "latent" in evaluation or evaluation.startswith("from_"):
         return build("objective", example("objective", "latent"))
+    if evaluation == "calibration" or evaluation.startswith("guided_"):
+        head = {"name": "regression", "targets": 1}
+        return build("objective", example("objective", "guidance") | {"head": head, "regulariser": None})
     return build(
         "objective",
         {
@@ -168,7 +182,8 @@ def test_an_evaluation_gives_flat_numbers_and_a_text(evaluation_spec):
     model = model_for(evaluation_spec["name"], process)
     data = DATA.get(evaluation_spec["name"], small_dataset)()
     one = data.info.shape if not points else (2, 1) if "token" in evaluation_spec["name"] else (1, 2)
-    variables = model.init(jax.random.key(0), {"x": jnp.zeros((2, *one))})
+    batch = {"x": jnp.zeros((2, *one)), "target": jnp.array([[0.0], [1.0]])}
+    variables = model.init(jax.random.key(0), batch)
     bind = functools.partial(model.bind, variables, jax.random.key(0))
 
     def without_labels(conditions):

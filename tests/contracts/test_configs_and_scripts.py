@@ -16,9 +16,11 @@ import numpy as np
 import pytest
 
 from diffusion_jax.build import build
+from diffusion_jax.data.context import with_context
 from diffusion_jax.data.registered import SETS
 from diffusion_jax.training import state as states
 from diffusion_jax.training.step import make_step
+from experiments.runner import shown
 from tests.data.test_registered import pixels, png, prepare_fake
 
 ROOT = Path(__file__).parents[2]
@@ -75,9 +77,12 @@ def test_a_config_has_a_debug_variant_of_two_steps(path, data_dir, archive, monk
         prepare_fake(config.data.name, SHAPES[config.data.name], data_dir)
     data = build("data", config.data)
     objective, optimizer = build("objective", config.objective), build("optimizer", config.optimizer)
-    batches = data.iterator("train", config.training.batch_size, config.seed).next(2)
-    shown = ("x", "mask", *config.get("conditions", []))
-    batches = {name: leaf for name, leaf in batches.items() if name in shown}
+    size = config.training.batch_size
+    if config.get("context") is None:
+        iterator = data.iterator("train", size, config.seed)
+    else:
+        iterator = with_context(data, size, config.seed, **config.context)
+    batches = shown(iterator.next(2), config.get("conditions", []))
     key = jax.random.key(config.seed)
     state = states.create(
         objective.init(key, jax.tree.map(lambda x: jnp.asarray(x[0]), batches)), optimizer, False

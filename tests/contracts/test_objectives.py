@@ -36,11 +36,15 @@ def objective(objective_spec):
 @pytest.fixture
 def batch(objective_spec, key):
     """Data that the example's process can carry, [4, T, ...]."""
-    shape, spec = (4, 2, 3), objective_spec.get("objective", objective_spec)
+    shape, spec = (4, 2, 3), {**objective_spec, **objective_spec.get("objective", {})}
     if "support" in spec:
         shape = (4, *build("support", spec["support"]).points.shape[1:])
-    x = build("process", spec["process"]).prior(shape).sample(key)
-    return {"x": 0.5 * x if jnp.unique(x).size > 2 else x, "mask": jnp.ones(shape[:2])}
+    x, other = (
+        build("process", spec["process"]).prior(shape).sample(one) for one in (key, jax.random.key(1))
+    )
+    x, other = (0.5 * one if jnp.unique(one).size > 2 else one for one in (x, other))
+    target = jnp.stack([x.sum((1, 2)), (x**2).sum((1, 2))], axis=1) if x.ndim == 3 else x[:, 0]
+    return {"x": x, "mask": jnp.ones(shape[:2]), "target": target, "context": {"x": other[:3]}}
 
 
 def reduced(objective, variables, key, batch):
@@ -90,10 +94,15 @@ def test_masked_samples_have_no_gradient(objective, batch, key):
 def test_bind_takes_every_shape_of_level(objective, batch, key):
     bound = objective.bind(objective.init(key, batch), key, batch)
     x = batch["x"]
-    outcome = [bound.denoiser(x, jnp.full(shape, 0.4)) for shape in ((), x.shape[:1], x.shape[:2])]
-    for x0_hat in outcome:
-        assert x0_hat.shape == x.shape
-        np.testing.assert_allclose(x0_hat, outcome[0], rtol=1e-5, atol=1e-6)
+    levels = [jnp.full(shape, 0.4) for shape in ((), x.shape[:1], x.shape[:2])]
+    if bound.denoiser is not None:
+        outcome = [bound.denoiser(x, t) for t in levels]
+        assert outcome[0].shape == x.shape
+    else:
+        outcome = [jnp.stack(bound.predictor(x, t)) for t in levels]
+        assert outcome[0].shape == (2, *batch["target"].shape)
+    for one in outcome:
+        np.testing.assert_allclose(one, outcome[0], rtol=1e-5, atol=1e-6)
     if bound.times is not None:
         assert bound.times[0] == 1
         assert bound.times[-1] == 0

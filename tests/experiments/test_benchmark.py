@@ -11,15 +11,25 @@ from experiments import benchmark, compare, machine, workloads
 
 
 @pytest.mark.parametrize(
-    "name", ["unet_heun", "mlp_steps", "rollout_cached", "rollout_window", "latents_step", "prior_draws"]
+    "name",
+    [
+        "unet_heun",
+        "mlp_steps",
+        "rollout_cached",
+        "rollout_window",
+        "latents_step",
+        "prior_draws",
+        "context_step",
+    ],
 )
 def test_a_workload_is_measured(name):
     found = benchmark.work(name, devices=1, tiny=True)
     assert tuple(found) == benchmark.WORKLOAD_COLUMNS[1:]
     assert all(np.isfinite(value) and value > 0 for value in found.values())
     # a run of Heun's method: 2 images, 3 evaluations; of training: 3 batches of 8 points; a roll-out: 2
-    # sequences of 3 tokens, 2 evaluations each; a step with latents: 2 images; 2 latents for each of 2 images
-    per_step = {"unet_heun": 2 / 3, "mlp_steps": 8, "latents_step": 2}.get(name, 1)
+    # sequences of 3 tokens, 2 evaluations each; a step with latents: 2 images; 2 latents for each of 2
+    # images; a step with a context: 4 molecules
+    per_step = {"unet_heun": 2 / 3, "mlp_steps": 8, "latents_step": 2, "context_step": 4}.get(name, 1)
     assert found["images/s"] / found["steps/s"] == pytest.approx(per_step)
 
 
@@ -87,8 +97,8 @@ def test_comparing_needs_pytorch(monkeypatch):
     assert "comparing needs PyTorch: pip install 'diffusion_jax[compare]'" in str(left.value.code)
 
 
-def test_every_workload_but_of_roll_outs_and_latents_has_a_twin():
-    without = ("rollout", "latents", "prior")
+def test_every_workload_but_of_roll_outs_latents_and_guidance_has_a_twin():
+    without = ("rollout", "latents", "prior", "guidance", "context")
     assert list(compare.TWINS) == [name for name in workloads.WORKLOADS if not name.startswith(without)]
 
 

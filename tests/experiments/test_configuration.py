@@ -113,7 +113,7 @@ def test_what_a_config_leaves_out_has_defaults_and_can_be_set(tmp_path):
 
 
 @pytest.mark.parametrize("path", configuration.files())
-def test_every_variant_of_a_config_changes_it_and_builds(path):
+def test_every_variant_of_a_config_changes_it_and_builds(path, tmp_path):
     plain = configuration.load(path)
     for variant in configuration.variants(path):
         config = configuration.load(f"{path}:{variant}")
@@ -125,5 +125,8 @@ def test_every_variant_of_a_config_changes_it_and_builds(path):
             if "weights" in scored.get("extractor", ""):  # which the user brings
                 with pytest.raises(FileNotFoundError, match="no weights of the 2015 Inception"):
                     build("evaluation", evaluation)
+            elif "generator" in scored:  # a run that must be there first
+                with pytest.raises(FileNotFoundError, match="is not the folder of a run"):
+                    build("evaluation", {**evaluation, "generator": {"run": str(tmp_path)}})
             else:
                 build("evaluation", evaluation)

@@ -18,6 +18,7 @@ from diffusion_jax.processes import (
     vp_2015,
     vp_cosine,
     vp_linear,
+    vp_polynomial,
     vp_sigmoid,
 )
 
@@ -31,6 +32,16 @@ def chain_betas(process, steps):
 
 
 # Schedules
+
+
+def test_gaudis_polynomial():
+    """By hand: (9/16) 0.99998 + 1e-5 halfway, 1e-5 at the end; no step takes half of alpha^2."""
+    process = vp_polynomial()
+    squares = np.asarray(process.alpha(jnp.array([0.0, 0.5, 0.9, 1.0]))) ** 2
+    np.testing.assert_allclose(squares, [1.0, 0.56249875, 0.036109278, 1e-5], rtol=1e-8)
+    assert 0 < chain_betas(process, 1000).min() < chain_betas(process, 1000).max() < 1 / 2
+    with pytest.raises(ValueError, match="precision < 1/2"):
+        vp_polynomial(precision=0.0)
 
 
 def test_the_ddpm_chain():

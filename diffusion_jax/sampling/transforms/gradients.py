@@ -37,37 +37,53 @@ from diffusion_jax.types import Array, Denoiser
 Scale = Callable[[Array, Array], Array]
 """(t [#B, #T], energies [B]) -> scale of shape (), [B] or [B, T]."""
 
+Adjust = Callable[[Array, Array], Array]
+"""(gradient, score), both like x -> the gradient to follow instead."""
+
 
 def classifier(
     process: Gaussian,
     denoiser: Denoiser,
     log_prob: Callable[[Array, Array], Array],
-    scale: Array | float = 1.0,
+    scale: Array | float | Scale = 1.0,
+    adjust: Adjust | None = None,
 ) -> Denoiser:
     """x0_hat + scale sigma^2/alpha grad_x log_prob(x, t).
 
     Args:
         process: a Gaussian process.
         denoiser: the denoiser to guide.
-        log_prob: (x [B, T, ...], t [#B, #T]) -> [B], in nats: log p(y | x_t) up to a constant.
-        scale: >= 0, of shape (), [B] or [B, T]. Above 1 it sharpens p(y | x_t) to its power.
+        log_prob: (x [B, T, ...], t [#B, #T]) -> [B], in nats: log p(y | x_t) up to a constant; of a trained
+            predictor, `preference` or `class_log_prob`.
+        scale: >= 0, of shape (), [B] or [B, T], or a function (t, log_probs [B]) -> such a scale. Above 1 it
+            sharpens p(y | x_t) to its power.
+        adjust: of the gradient before it is scaled, such as `clipped` and `score_sized`; None for none.
 
     Raises TypeError where the process is not Gaussian or a function cannot be called, ValueError for a
     negative scale and, when called, for a log_prob that is not [B].
     """
     require_gaussian(process, "classifier")
     require_callable("classifier", denoiser=denoiser, log_prob=log_prob)
-    require_scale("classifier", scale)
+    if adjust is not None:
+        require_callable("classifier", adjust=adjust)
+    if not callable(scale):
+        require_scale("classifier", scale)
 
     def denoise(x: Array, t: Array) -> Array:
         t = canonical(t, x)
         level, factor = _conversion(process, t)
 
-        def total(x: Array) -> Array:
-            return shaped("classifier: log_prob", log_prob(x, level), x.shape[:1]).sum()
+        def total(x: Array) -> tuple[Array, Array]:
+            each = shaped("classifier: log_prob", log_prob(x, level), x.shape[:1])
+            return each.sum(), each
 
-        push = expand(canonical(scale, x) * factor, x) * jax.grad(total)(x)
+        gradient, each = jax.grad(total, has_aux=True)(x)
         x0_hat = denoiser(x, t)
+        if adjust is not None:
+            alpha, sigma = expand(process.alpha(level), x), expand(process.sigma(level), x)
+            gradient = adjust(gradient, quotient(alpha * x0_hat - x, sigma**2, 0.0))
+        weight = canonical(scale(level, each) if callable(scale) else scale, x)
+        push = expand(weight * factor, x) * gradient
         return jnp.where(expand(t > 0, x), x0_hat + push, x0_hat)
 
     return denoise

@@ -1,0 +1,1 @@
+"""Cata-condensed polybenzenoids: all of them, their energies and atoms, and which rings are one."""
