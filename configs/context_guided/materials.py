@@ -52,7 +52,7 @@ _CONTEXT = {"name": "context", "ramp": "sigmoid", "examples": _EXAMPLES, "scale"
 
 _OBJECTIVE = {
     "name": "guidance",
-    "predictor": {"name": "invariant", "width": 48, "depth": 4},
+    "predictor": {"name": "invariant", "width": 48, "depth": 4, "bases": 16},
     "process": "vp_polynomial",
     "coefficients": {"name": "timed", "coefficients": "eps"},
     "levels": {"name": "per_sample", "levels": "low_discrepancy"},

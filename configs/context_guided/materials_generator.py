@@ -71,7 +71,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "name": "graphs",
             "objective": {
                 "name": "denoising",
-                "network": {"name": "egnn", "width": 48, "depth": 4, "shared": True},
+                "network": {"name": "egnn", "width": 48, "depth": 4, "shared": True, "bases": 16},
                 "coefficients": {"name": "timed", "coefficients": "eps"},
                 "levels": {"name": "per_sample", "levels": "low_discrepancy"},
                 "weight": "eps",

@@ -90,6 +90,8 @@ class Layers(nn.Module):
     reach: float
     shared: bool
     fixed_end: bool = False
+    bases: int = 0
+    span: float = 3.0
     dtype: Any = None
 
     @nn.compact
@@ -97,12 +99,23 @@ class Layers(nn.Module):
         others = 1 - jnp.eye(x.shape[1], dtype=x.dtype)[None, :, :, None]
         pairs = here[:, :, None] * here[:, None] * others
         first = ((x[:, :, None] - x[:, None]) ** 2).sum(-1, keepdims=True)
+        first = jnp.concatenate([first, bumps(first, self.bases, self.span)], axis=-1)
         h = Dense(self.width, dtype=self.dtype, name="embedding")(h)
         for i in range(self.depth):
             moves = not (self.fixed_end and i == self.depth - 1)
             layer = Layer(self.width, self.reach, self.shared, moves, self.dtype, name=f"layer_{i}")
             x, h = layer(x, h, first, pairs)
         return x, h
+
+
+def bumps(squares: Array, count: int, span: float) -> Array:
+    """Squared distances [..., 1] as Gaussian bumps [..., count] of the distance, at 0 to `span`, as wide as
+    they are apart: SchNet (arXiv 1706.08566), section 3."""
+    if not count:
+        return jnp.zeros((*squares.shape[:-1], 0), squares.dtype)
+    centres = jnp.linspace(0.0, span, count, dtype=squares.dtype)
+    apart = span / (count - 1)
+    return jnp.exp(-(((jnp.sqrt(squares + 1e-8) - centres) / apart) ** 2) / 2)
 
 
 def nodes(x: Array, noise: Array, conditions: Batch | None, positions: int) -> tuple[Array, Array, Array]:
@@ -151,13 +164,25 @@ class Egnn(nn.Module):
     positions: int = 3
     shared: bool = False
     outputs: int = 1
+    bases: int = 0
+    span: float = 3.0
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
         del train
         places, features, here = nodes(x, noise, conditions, self.positions)
-        layers = Layers(self.width, self.depth, self.reach, self.shared, dtype=self.dtype, name="layers")
+        layers = Layers(
+            self.width,
+            self.depth,
+            self.reach,
+            self.shared,
+            False,
+            self.bases,
+            self.span,
+            self.dtype,
+            name="layers",
+        )
         moved, h = layers(places, features, here)
         move = (moved - places) * here
         move = move - here * move.sum(1, keepdims=True) / jnp.maximum(here.sum(1, keepdims=True), 1)
@@ -180,6 +205,8 @@ def egnn(
     positions: int = 3,
     shared: bool = False,
     outputs: int = 1,
+    bases: int = 0,
+    span: float = 3.0,
     dtype: Any = None,
 ) -> Egnn:
     """Moves of positions and values for features of the nodes of a graph, `[B, N, positions + F]`.
@@ -195,14 +222,18 @@ def egnn(
       shared: the moves see the messages, which halves the cost; otherwise by perceptrons of their own.
       outputs: values for each entry of x; the output is `[B, N, outputs (P + F)]`, the mean's part first. In
         the others a position has one value for all of its entries, which rotations do not change.
+      bases, span: the pairs also see so many Gaussian bumps of the distance D_ij in the input, at 0 to `span`
+        in units of x; 0 for none. Squared distances alone tell near neighbours apart slowly.
       dtype: of the computation, such as "bfloat16"; parameters, positions and output keep theirs.
 
     Raises:
-      ValueError: a count below 1, or a reach that is not positive; when applied, what `nodes` raises.
+      ValueError: a count below 1, a single base, or a reach or span that is not positive; when applied, what
+        `nodes` raises.
     """
     check_counts(width=width, depth=depth, positions=positions, outputs=outputs)
     check_reach(reach)
-    return Egnn(width, depth, reach, positions, shared, outputs, dtype)
+    check_bases(bases, span)
+    return Egnn(width, depth, reach, positions, shared, outputs, bases, span, dtype)
 
 
 def check_reach(reach: float) -> None:
@@ -211,5 +242,11 @@ def check_reach(reach: float) -> None:
         raise ValueError(f"reach must be positive, got {reach}")
 
 
-EXAMPLES: dict[str, dict[str, Any]] = {"egnn": {"width": 8, "depth": 2}}
+def check_bases(bases: int, span: float) -> None:
+    """Raises ValueError unless there are two bumps or none, and their span is positive and finite."""
+    if bases < 0 or bases == 1 or not (span > 0 and math.isfinite(span)):
+        raise ValueError(f"bases must be 0 or at least 2, and span positive, got {bases} and {span}")
+
+
+EXAMPLES: dict[str, dict[str, Any]] = {"egnn": {"width": 8, "depth": 2, "bases": 4}}
 SHAPES = {"egnn": (3, 4, 5)}

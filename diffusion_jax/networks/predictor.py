@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from diffusion_jax.networks.checks import check_counts, check_input
-from diffusion_jax.networks.egnn import Layers, check_reach, nodes
+from diffusion_jax.networks.egnn import Layers, check_bases, check_reach, nodes
 from diffusion_jax.networks.embeddings import Conditioning
 from diffusion_jax.networks.layers import Dense, Dropout
 from diffusion_jax.types import Array, Batch
@@ -62,13 +62,17 @@ class Invariant(nn.Module):
     depth: int = 12
     reach: float = 1 / 3
     positions: int = 3
+    bases: int = 0
+    span: float = 3.0
     dtype: Any = None
 
     @nn.compact
     def __call__(self, x: Array, noise: Array, conditions: Batch | None = None, train: bool = False) -> Array:
         del train
         places, features, here = nodes(x, noise, conditions, self.positions)
-        layers = Layers(self.width, self.depth, self.reach, True, True, self.dtype, name="layers")
+        layers = Layers(
+            self.width, self.depth, self.reach, True, True, self.bases, self.span, self.dtype, name="layers"
+        )
         h = layers(places, features, here)[1].astype(x.dtype)
         return (h * here).sum(1) / jnp.maximum(here.sum(1), 1)
 
@@ -107,7 +111,13 @@ def pooled(network: nn.Module, width: int = 128) -> Pooled:
 
 
 def invariant(
-    width: int = 196, depth: int = 12, reach: float = 1 / 3, positions: int = 3, dtype: Any = None
+    width: int = 196,
+    depth: int = 12,
+    reach: float = 1 / 3,
+    positions: int = 3,
+    bases: int = 0,
+    span: float = 3.0,
+    dtype: Any = None,
 ) -> Invariant:
     """The mean, over the nodes of a graph `[B, N, positions + F]`, of the features of an equivariant network.
 
@@ -118,19 +128,20 @@ def invariant(
 
     Args:
       width: features of a node, and of the result. depth: layers.
-      reach, positions, dtype: as of `networks.egnn.egnn`, whose moves are `shared` here.
+      reach, positions, bases, span, dtype: as of `networks.egnn.egnn`, whose moves are `shared` here.
 
     Raises:
-      ValueError: a count below 1, or a reach that is not positive; when applied, shapes or conditions that do
-        not fit.
+      ValueError: a count below 1, a single base, or a reach or span that is not positive; when applied, shapes
+        or conditions that do not fit.
     """
     check_counts(width=width, depth=depth, positions=positions)
     check_reach(reach)
-    return Invariant(width, depth, reach, positions, dtype)
+    check_bases(bases, span)
+    return Invariant(width, depth, reach, positions, bases, span, dtype)
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "perceptron": {"width": 16, "depth": 1},
     "pooled": {"network": {"name": "mlp", "width": 8, "depth": 1}, "width": 16},
-    "invariant": {"width": 16, "depth": 2},
+    "invariant": {"width": 16, "depth": 2, "bases": 4},
 }
