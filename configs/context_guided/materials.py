@@ -169,7 +169,7 @@ def get_config(arg: str = "") -> ConfigDict:
                 "name": "guided_samples",
                 "generator": {"run": "runs/materials_generator"},
                 "sampler": "ancestral",
-                "grid": {"name": "linear_grid", "steps": 50},
+                "grid": {"name": "cosine_grid", "steps": 50},
                 "weights": [-1.0, 0.0, 0.0],
                 "scales": [0.0, 1.0, 2.0, 3.0, 4.0],
                 "caution": 0.0,

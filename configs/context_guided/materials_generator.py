@@ -80,7 +80,7 @@ def get_config(arg: str = "") -> ConfigDict:
         },
         "optimizer": {
             "name": "adam",
-            "learning_rate": 1e-3,
+            "learning_rate": 3e-3,
             "warmup": 200,
             "decay_steps": 40_000,
             "clip": 1.0,
@@ -100,13 +100,13 @@ def get_config(arg: str = "") -> ConfigDict:
             "valid": {
                 "name": "true_samples",
                 "sampler": "ancestral",
-                "grid": {"name": "linear_grid", "steps": 50},
+                "grid": {"name": "cosine_grid", "steps": 50},
                 "count": 256,
             },
         },
         "sampling": {
             "sampler": "ancestral",
-            "grid": {"name": "linear_grid", "steps": 50},
+            "grid": {"name": "cosine_grid", "steps": 50},
             "count": 64,
             "labels": False,
             "guidance": None,
