@@ -96,7 +96,7 @@ FULL = Size(
     falls=2,
     latents={"count": 10, "codes": 100, "width": 32, "depth": 6, "heads": 4},
     prior={"width": 64, "depth": 3, "heads": 4},
-    invariant={"width": 48, "depth": 4},
+    invariant={"width": 48, "depth": 4, "bases": 16},
     molecules=64,
     rings=11,
 )
@@ -113,7 +113,7 @@ TINY = Size(
     falls=2,
     latents={"count": 2, "codes": 3, "width": 8, "depth": 1, "heads": 2},
     prior={"width": 8, "depth": 1, "heads": 2},
-    invariant={"width": 8, "depth": 1},
+    invariant={"width": 8, "depth": 1, "bases": 4},
     molecules=4,
     rings=3,
 )

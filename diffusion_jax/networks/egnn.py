@@ -113,7 +113,7 @@ def bumps(squares: Array, count: int, span: float) -> Array:
     they are apart: SchNet (arXiv 1706.08566), section 3."""
     if not count:
         return jnp.zeros((*squares.shape[:-1], 0), squares.dtype)
-    centres = jnp.linspace(0.0, span, count, dtype=squares.dtype)
+    centres = jnp.linspace(0.0, span, count, dtype=squares.dtype).reshape(*[1] * (squares.ndim - 1), count)
     apart = span / (count - 1)
     return jnp.exp(-(((jnp.sqrt(squares + 1e-8) - centres) / apart) ** 2) / 2)
 

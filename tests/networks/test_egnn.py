@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion_jax.networks.egnn import egnn
+from diffusion_jax.networks.egnn import bumps, egnn
 from diffusion_jax.networks.predictor import invariant
 
 B, N, P, F = 2, 5, 3, 2
@@ -16,6 +16,8 @@ NETWORKS = {
     "egnn": lambda: egnn(width=6, depth=2, outputs=2),
     "shared": lambda: egnn(width=6, depth=2, outputs=2, shared=True),
     "invariant": lambda: invariant(width=6, depth=2),
+    "bumps": lambda: egnn(width=6, depth=2, outputs=2, bases=4),
+    "invariant bumps": lambda: invariant(width=6, depth=2, bases=4),
 }
 
 
@@ -104,8 +106,18 @@ def test_a_position_has_one_variance_for_all_of_its_entries(call, x):
     assert (second[..., 0] != second[..., P]).all()
 
 
-def test_gradients_are_finite_where_nodes_meet_and_where_there_are_none(filled):
-    network = egnn(width=4, depth=1)
+def test_a_bump_is_one_at_its_centre_and_its_neighbours_stand_a_deviation_off():
+    squares = jnp.array([[0.0], [1.0], [2.25], [9.0], [100.0]])
+    found = bumps(squares, 4, 3.0)
+    wanted = np.exp(-0.5 * np.array([[0, 1, 4, 9], [1, 0, 1, 4], [2.25, 0.25, 0.25, 2.25], [9, 4, 1, 0]]))
+    np.testing.assert_allclose(found[:4], wanted, atol=2e-4)
+    np.testing.assert_allclose(found[4], 0.0, atol=1e-6)
+    assert bumps(squares, 0, 3.0).shape == (5, 0)
+
+
+@pytest.mark.parametrize("bases", [0, 3])
+def test_gradients_are_finite_where_nodes_meet_and_where_there_are_none(bases, filled):
+    network = egnn(width=4, depth=1, bases=bases)
     x, noise = jnp.zeros((2, 3, 3)), jnp.full((1, 1), 0.4)
     variables = filled(network, x, noise)
     present = jnp.array([[1, 1, 1], [0, 0, 0]])
@@ -146,3 +158,7 @@ def test_what_does_not_fit_is_refused(key):
             make(reach=0.0)
         with pytest.raises(ValueError, match="depth must be at least 1"):
             make(depth=0)
+        with pytest.raises(ValueError, match="bases must be 0 or at least 2"):
+            make(bases=1)
+        with pytest.raises(ValueError, match="span positive"):
+            make(bases=4, span=-1.0)
