@@ -48,7 +48,14 @@ _DATA = {
     "relaxed": False,
 }
 
-_CONTEXT = {"name": "context", "ramp": "sigmoid", "examples": _EXAMPLES, "scale": 1.0, "diagonal": 0.1}
+_CONTEXT = {
+    "name": "context",
+    "ramp": "sigmoid",
+    "examples": _EXAMPLES,
+    "scale": 1.0,
+    "diagonal": 0.1,
+    "variance": 1.0,
+}
 
 _OBJECTIVE = {
     "name": "guidance",
