@@ -21,9 +21,9 @@ two, and one for the evaluation. Variants:
                              runs/materials_none_s0 ... --out runs/materials_ensemble` makes a run of this
                              config of them; to train it trains five at once
     optimistic, pessimistic  guided by the gap less, or more, one deviation: the paper's is optimistic
-    clusters, relaxed, compas
-                             other data, as of the generator, which is then runs/materials_generator_clusters,
-                             ...; COMPAS-1x needs its table
+    segments, relaxed, compas
+                             other data, as of the generator, which is then runs/segments_generator, ...;
+                             COMPAS-1x needs its table
     paper                    the paper's size, 12 layers of 196, for a GPU
 
 The numbers to expect: `python -m experiments.tables context_guided`.
@@ -35,14 +35,13 @@ from ml_collections import ConfigDict
 
 from configs.variants import chosen
 
-_EXAMPLES = 11_758  # molecules of the training split
+_EXAMPLES = 12_168  # molecules of the training split
 _TARGETS = 3
 _STEPS = 6000
 
 _DATA = {
-    "name": "polybenzenoids",
+    "name": "polybenzenoid_clusters",
     "rings": 11,
-    "segments": [3, 4],
     "context": None,
     "held_out": 1000,
     "relaxed": False,
@@ -73,8 +72,7 @@ _GENERATOR = "evaluation.guided.generator.run"
 
 VARIANTS = {
     "debug": {
-        "data.rings": 6,
-        "data.segments": [2, 3],
+        "data.rings": 7,
         "data.held_out": 3,
         "objective.predictor.width": 8,
         "objective.predictor.depth": 1,
@@ -119,17 +117,24 @@ VARIANTS = {
     "ensemble": {"objective": {"name": "ensemble", "objective": _NONE, "members": 5}, "context": None},
     "optimistic": {"evaluation.guided.caution": -1.0},
     "pessimistic": {"evaluation.guided.caution": 1.0},
-    "clusters": {
-        "data": {"name": "polybenzenoid_clusters", "context": None, "held_out": 1000},
-        _GENERATOR: "runs/materials_generator_clusters",
+    "segments": {
+        "data": {
+            "name": "polybenzenoids",
+            "rings": 11,
+            "segments": [3, 4],
+            "context": None,
+            "held_out": 1000,
+            "relaxed": False,
+        },
+        _GENERATOR: "runs/segments_generator",
     },
-    "relaxed": {"data.relaxed": True, _GENERATOR: "runs/materials_generator_relaxed"},
+    "relaxed": {"data.relaxed": True, _GENERATOR: "runs/relaxed_generator"},
     "compas": {
         "data": {"name": "compas1x", "context": None, "held_out": 1000},
         "objective.head.targets": 5,
         # 3 GAP + aIP - aEA, each in its deviations, is to be small
         "evaluation.guided.weights": [0.0, -3.0, 0.0, -1.0, 1.0],
-        _GENERATOR: "runs/materials_generator_compas",
+        _GENERATOR: "runs/compas_generator",
     },
     "paper": {
         "objective.predictor.width": 196,
@@ -139,7 +144,7 @@ VARIANTS = {
         "training.batch_size": 256,
         "optimizer.learning_rate": 6e-4,
         "optimizer.decay_steps": 16_000,
-        "evaluation.guided.generator.run": "runs/materials_generator_paper",
+        "evaluation.guided.generator.run": "runs/materials_generator",
         "evaluation.guided.count": 512,
         "evaluation.guided.grid.steps": 1000,
         "evaluation.guided.scales": [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0],
@@ -175,7 +180,7 @@ def get_config(arg: str = "") -> ConfigDict:
             "guided": {
                 "name": "guided_samples",
                 "generator": {"run": "runs/materials_generator"},
-                "sampler": "ancestral",
+                "sampler": "dpmpp_2m_sde",
                 "grid": {"name": "cosine_grid", "steps": 50},
                 "weights": [-1.0, 0.0, 0.0],
                 "scales": [0.0, 1.0, 2.0, 3.0, 4.0],
