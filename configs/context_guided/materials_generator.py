@@ -38,7 +38,13 @@ VARIANTS = {
     },
     "small": {"training.steps": 4000, "optimizer.decay_steps": 4000},
     "segments": {
-        "data": {"name": "polybenzenoids", "rings": 11, "segments": [3, 4], "held_out": 1000, "relaxed": False}
+        "data": {
+            "name": "polybenzenoids",
+            "rings": 11,
+            "segments": [3, 4],
+            "held_out": 1000,
+            "relaxed": False,
+        }
     },
     "relaxed": {"data.relaxed": True},
     "compas": {"data": {"name": "compas1x", "held_out": 1000}},

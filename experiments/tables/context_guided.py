@@ -24,6 +24,7 @@ _MODELS = {
     "coral": ("CORAL", "coral"),
     "adversarial": ("domain-adversarial", "adversarial"),
 }
+_RAMPS = ("linear", "constant")
 _END = 14.14  # the largest angle of the roll
 _ROLL = "configs/context_guided/swiss_roll.py"
 _MATERIALS = "configs/context_guided/materials.py"
@@ -50,17 +51,21 @@ def _config(path: str, *variants: str) -> str:
     return f"{path}:{named}" if named else path
 
 
+def _seeds(name: str, model: str) -> tuple[int, ...]:
+    return _SEEDS[:3] if name == "segments" or name == "materials" and model in _RAMPS else _SEEDS
+
+
 def _ids(name: str, model: str) -> tuple[str, ...]:
     if model == "ensemble":
         return (f"{name}_ensemble",)
-    return tuple(f"{name}_{model}_s{seed}" for seed in _SEEDS)
+    return tuple(f"{name}_{model}_s{seed}" for seed in _seeds(name, model))
 
 
 def _runs(name: str, path: str, model: str, *data: str, needs_data: bool = False) -> tuple[Run, ...]:
     config = _config(path, *data, _MODELS[model][1])
     return tuple(
         Run(run, config, {"seed": seed} if seed else {}, needs_data)
-        for run, seed in zip(_ids(name, model), _SEEDS)
+        for run, seed in zip(_ids(name, model), _seeds(name, model))
     )
 
 
@@ -88,7 +93,7 @@ def _roll_rows(model: str) -> tuple[Row, ...]:
 
 def _materials_rows(name: str, model: str, title: str) -> tuple[Row, ...]:
     label, runs = _MODELS[model][0], _ids(name, model)
-    published = _CLUSTERS.get(model, {})
+    published = _CLUSTERS.get(model, {}) if name == "materials" else {}
 
     def row(what: str, metric: str, unit: str = "share", paper: str | None = None, note: str = "") -> Row:
         return Row(f"{title}, {label}: {what}", runs, metric, unit, paper=paper, note=note)
@@ -187,7 +192,7 @@ def _generator_rows(run: str, title: str, paper: bool = False) -> tuple[Row, ...
     )
 
 
-_CLUSTERED = ("context", "none", "l2")
+_SEGMENTS = ("context", "none", "l2")
 
 RUNS = (
     Run("roll_pretrain", f"{_ROLL}:pretrain"),
@@ -195,9 +200,9 @@ RUNS = (
     Run("materials_generator", _GENERATOR),
     Run("materials_pretrain", f"{_MATERIALS}:pretrain"),
     *(run for model in _MODELS for run in _runs("materials", _MATERIALS, model)),
-    Run("materials_generator_clusters", f"{_GENERATOR}:clusters"),
-    *(run for model in _CLUSTERED for run in _runs("clusters", _MATERIALS, model, "clusters")),
-    Run("materials_generator_compas", f"{_GENERATOR}:paper,compas", needs_data=True),
+    Run("segments_generator", f"{_GENERATOR}:segments"),
+    *(run for model in _SEGMENTS for run in _runs("segments", _MATERIALS, model, "segments")),
+    Run("compas_generator", f"{_GENERATOR}:paper,compas", needs_data=True),
     *(
         run
         for model in _PUBLISHED
@@ -207,10 +212,10 @@ RUNS = (
 
 ROWS = (
     *(row for model in _MODELS if model != "reduced" for row in _roll_rows(model)),
-    *_generator_rows("materials_generator", "materials, by segments"),
-    *(row for model in _MODELS for row in _materials_rows("materials", model, "materials, by segments")),
-    *_generator_rows("materials_generator_clusters", "materials, by clusters", paper=True),
-    *(row for model in _CLUSTERED for row in _materials_rows("clusters", model, "materials, by clusters")),
+    *_generator_rows("materials_generator", "materials", paper=True),
+    *(row for model in _MODELS for row in _materials_rows("materials", model, "materials")),
+    *_generator_rows("segments_generator", "materials, by segments"),
+    *(row for model in _SEGMENTS for row in _materials_rows("segments", model, "materials, by segments")),
     *(row for model in _PUBLISHED for row in _compas_rows(model)),
 )
 
