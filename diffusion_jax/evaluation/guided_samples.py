@@ -9,8 +9,8 @@ At each scale w, for samples of p(x) exp(w J) as far as a gradient gives them
 
     <name>@w            its mean over the samples that have it: all are valid or not, but molecules have a gap
     <name>_median@w     its median
-    objective@w         J of the true targets, sum_k w_k target_k in standardised units, without caution;
-                        objective_median@w, and objective_best@w of the best sample
+    objective@w         J of the true targets over the sum of its |w_k|, without caution: sum_k w_k target_k /
+                        sum_k |w_k|, in standard deviations; objective_median@w, objective_best@w of the best
     predicted@w         the mean of the first target as the model sees the samples that have it, in its own
                         units: where it is far from `target_0@w`, guidance went where the model is wrong
 
@@ -118,7 +118,8 @@ def truth_of(dataset: Any, guided: Guided, weights: Sequence[float]) -> dict[str
     # the truth may be of fewer targets than the predictor is trained on
     known = {k: weight for k, weight in enumerate(weights) if weight}
     units = {k: (found[f"target_{k}"] - targets.mean[k]) / targets.std[k] for k in known}
-    found["objective"] = sum((known[k] * units[k] for k in known), np.zeros(len(guided.x)))
+    total = sum(abs(weight) for weight in known.values()) or 1.0
+    found["objective"] = sum((known[k] / total * units[k] for k in known), np.zeros(len(guided.x)))
     predicted = targets.mean[0] + targets.std[0] * guided.mean[:, 0].astype(np.float64)
     found["predicted"] = np.where(np.isfinite(found["target_0"]), predicted, np.nan)
     return found

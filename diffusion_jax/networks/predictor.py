@@ -131,7 +131,7 @@ def invariant(
       reach, positions, bases, span, dtype: as of `networks.egnn.egnn`, whose moves are `shared` here.
 
     Raises:
-      ValueError: a count below 1, a single base, or a reach or span that is not positive; when applied, shapes
+      ValueError: a count below 1, a single base, a reach or span that is not positive; when applied, shapes
         or conditions that do not fit.
     """
     check_counts(width=width, depth=depth, positions=positions)

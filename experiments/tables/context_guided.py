@@ -52,7 +52,7 @@ def _config(path: str, *variants: str) -> str:
 
 
 def _seeds(name: str, model: str) -> tuple[int, ...]:
-    return _SEEDS[:3] if name == "segments" or name == "materials" and model in _RAMPS else _SEEDS
+    return _SEEDS[:3] if name == "segments" or (name == "materials" and model in _RAMPS) else _SEEDS
 
 
 def _ids(name: str, model: str) -> tuple[str, ...]:
@@ -117,6 +117,9 @@ def _materials_rows(name: str, model: str, title: str) -> tuple[Row, ...]:
             for split in ("train", "validation", "test")
         ),
         *(row(f"{what}, scale {w}", f"guided/{what}@{w}") for w in (2, 4) for what in _COUNTED),
+        row("optimistic, median gap at scale 4", "optimistic/target_0_median@4", "|beta|"),
+        row("optimistic, valid, scale 4", "optimistic/valid@4"),
+        row("optimistic, like test, scale 4", "optimistic/in_test@4"),
         *(
             row(f"{what}, {split.replace('_', ' ')}", f"calibration/{split}_{metric}", unit)
             for split in ("held_out", "validation", "test")

@@ -61,13 +61,13 @@ def test_what_is_said_of_samples_is_counted_over_those_that_have_it(data, key):
     x = np.array([[1.0, 0.5], [3.0, 0.5], [-2.0, 0.5], [2.0, -1.5]])[:, None]
     guided = Guided(x, np.array([[0.0, 9.0], [1.0, 9.0], [50.0, 9.0], [2.0, 9.0]]))
     found = truth_of(data, guided, (2.0, -1.0))
-    np.testing.assert_allclose(found["objective"], [2 - 0.5, 6 - 0.5, np.nan, 4 + 1.5])
+    np.testing.assert_allclose(found["objective"], np.array([2 - 0.5, 6 - 0.5, np.nan, 4 + 1.5]) / 3)
     metrics = scored(lambda key, scale: guided, data, [3.0], (2.0, -1.0), key).metrics
     assert metrics["right@3"] == 0.75
     assert metrics["target_0@3"] == pytest.approx(10 + 2 * 2)
     assert metrics["target_0_median@3"] == pytest.approx(14)
     assert metrics["predicted@3"] == pytest.approx(10 + 2 * 1)
-    assert metrics["objective_best@3"] == pytest.approx(5.5)
+    assert metrics["objective_best@3"] == pytest.approx(5.5 / 3)
     nothing = Guided(-np.abs(x), guided.mean)
     metrics = scored(lambda key, scale: nothing, data, [3.0], (1.0, 0.0), key).metrics
     assert metrics["right@3"] == 0
