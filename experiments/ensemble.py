@@ -19,8 +19,10 @@ from experiments import records, runner
 from experiments.configuration import Config
 
 
-def ensemble(workdirs: Sequence[str | Path], out: str | Path) -> None:
+def ensemble(workdirs: Sequence[str | Path], out: str | Path, seed: int = 0) -> None:
     """Write OUT; see the head of the module.
+
+    seed: of its evaluations.
 
     Raises FileNotFoundError or ValueError for a folder that is no finished run, ValueError for runs whose
     configs differ in more than the seed, for a run given twice, and where `out` belongs to another run.
@@ -38,12 +40,12 @@ def ensemble(workdirs: Sequence[str | Path], out: str | Path) -> None:
         {str(i): one.params for i, one in enumerate(members)},
         {str(i): one.state for i, one in enumerate(members)},
     )
-    config = config_of(first, len(members))
+    config = config_of(first, len(members)) | {"seed": seed}
     runner.store(out, config, joined, first["training"]["steps"], {"members": [str(one) for one in workdirs]})
 
 
 def config_of(member: Config, members: int) -> Config:
-    """The config of an ensemble of so many runs of the config `member`."""
+    """The config of an ensemble of so many runs of the config `member`; the seed is the member's."""
     objective = {"name": "ensemble", "objective": member["objective"], "members": members}
     return member | {"objective": objective, "ema": None, "init_from": None}
 
@@ -57,9 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--workdir", required=True, nargs="+", metavar="DIR", help="folders of runs")
     parser.add_argument("--out", required=True, help="the folder to write")
+    parser.add_argument("--seed", type=int, default=0, help="of its evaluations, default: 0")
     options = parser.parse_args(arguments)
     try:
-        ensemble(options.workdir, options.out)
+        ensemble(options.workdir, options.out, options.seed)
     except (OSError, ValueError) as error:
         sys.exit(f"error: {error}")
     print(f"{options.out}: an ensemble of {len(options.workdir)}")

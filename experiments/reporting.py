@@ -26,12 +26,14 @@ class Run(NamedTuple):
     config:     "configs/<paper>/<experiment>.py[:variant,...]"
     overrides:  field of the config -> value
     needs_data: whether its data must be fetched first (see `experiments.prepare`)
+    members:    ids of runs that it is made of, by `experiments.ensemble`; empty where it is trained
     """
 
     id: str
     config: str
     overrides: Mapping[str, Any] = {}
     needs_data: bool = False
+    members: tuple[str, ...] = ()
 
 
 class Row(NamedTuple):

@@ -131,7 +131,7 @@ VARIANTS = {
     "constant": {"objective.regulariser.ramp": "constant"},
     "pretrain": {
         "data": {"name": "unlabelled", "data": _DATA, "split": "context"},
-        "objective.head": "reconstruction",
+        "objective.head": {"name": "reconstruction", "floor": 0.01},
         "objective.regulariser": None,
         "context": None,
         "evaluation": {},

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments import configuration, records, reporting
+from experiments import configuration, ensemble, records, reporting
 from experiments.reporting import Run
 
 
@@ -66,8 +66,14 @@ def _state(paper: str, run: Run, results: Path) -> str:
 
 
 def _run(paper: str, run: Run, workdir: Path, results: Path) -> bool:
-    """Run in a process of its own, unless its folder holds the record already; whether there is one now."""
+    """Run in a process of its own, unless its folder holds the record already; whether there is one now.
+
+    A run that is made of others is put together first, from their folders beside its own.
+    """
     if not _finished(run, workdir):
+        if run.members and not (workdir / "config.json").exists():
+            folders = [workdir.parent / member for member in run.members]
+            ensemble.ensemble(folders, workdir, reporting.config_of(run)["seed"])
         command = [sys.executable, "-m", "experiments.train", *_arguments(run), "--workdir", str(workdir)]
         subprocess.run(command, cwd=configuration.ROOT, stdout=sys.stderr, check=False)
     record = records.read(workdir / "evaluation.json")
