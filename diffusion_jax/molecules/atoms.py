@@ -13,7 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffusion_jax.molecules.catafusenes import LEFT, SPACING, Tree, centres, code_of, planar, tree
+from diffusion_jax.molecules.catafusenes import (
+    LEFT,
+    SPACING,
+    Tree,
+    canonical,
+    centres,
+    code_of,
+    planar,
+    tree,
+)
 from diffusion_jax.molecules.hueckel import skeleton
 from diffusion_jax.molecules.reading import read
 
@@ -77,7 +86,12 @@ def code_of_molecule(mol: Any) -> str:
     name = _chem().MolToSmiles(mol)
     rings = [list(ring) for ring in mol.GetRingInfo().AtomRings()]
     wrong = None
-    if any(atom.GetAtomicNum() != 6 or not atom.GetIsAromatic() for atom in mol.GetAtoms()):
+    # a hydrogen too few is a radical electron or a charge, for RDKit has sanitised the molecule
+    if any(atom.GetNumRadicalElectrons() for atom in mol.GetAtoms()):
+        wrong = "it has radical electrons"
+    elif any(atom.GetFormalCharge() for atom in mol.GetAtoms()):
+        wrong = "it has charged atoms"
+    elif any(atom.GetAtomicNum() != 6 or not atom.GetIsAromatic() for atom in mol.GetAtoms()):
         wrong = "it has atoms that are not aromatic carbon"
     elif any(len(ring) != 6 for ring in rings):
         wrong = "it has rings that are not hexagons"
@@ -120,33 +134,33 @@ def placed(code: str) -> Any:
 
 _STARTS = ((0.15, 1), (0.3, 1), (0.3, -1), (0.6, 1), (1.0, -1))
 """Angstrom by which a ring starts above the one before it; -1 turns the left way of a branch downwards."""
-_STEPS = 2000
+_STEPS = (2000, 20000)
+"""Of the force field from one start: the second where the first do not suffice."""
 
 
 def relaxed(code: str) -> Atoms:
     """The atoms at a minimum of MMFF94, from the lattice with its rings lifted one above the other.
 
-    About 0.05 s for 10 rings. The minimum found is a near one, not the lowest.
+    The carbons are numbered as those of `hueckel.skeleton(code)`, whether the code is canonical or not. About
+    0.05 s for 10 rings. The minimum found is a near one, not the lowest.
 
     Raises:
         ModuleNotFoundError: RDKit is missing.
+        RuntimeError: MMFF94 cannot be set up, or is at no minimum after the last of `_STEPS`.
         ValueError: no start leads to a geometry that reads as this molecule; or as `catafusenes.tree`.
     """
     chem = _chem()
-    from rdkit.Chem import rdForceFieldHelpers
-
-    code = code_of(tree(code))
-    mol = molecule(code)
+    mol, wanted = molecule(code), canonical(code)
     rings = skeleton(code).rings
     flat = _lattice_carbons(code)
     for lift, left in _STARTS:
         start = flat.copy()
         start[:, 2] = lift * _heights(code, left)
         full = chem.AddHs(_at(mol, start), addCoords=True)
-        rdForceFieldHelpers.MMFFOptimizeMolecule(full, maxIters=_STEPS)
+        _to_minimum(full, code)
         positions = np.array(full.GetConformer().GetPositions())
         middles = positions[rings].mean(axis=1)
-        if read(middles[None])[0].code == code:
+        if read(middles[None])[0].code == wanted:
             positions -= middles.mean(axis=0)
             return Atoms(np.array([atom.GetAtomicNum() for atom in full.GetAtoms()]), positions)
     raise ValueError(f"the force field leads from no start to a geometry that reads as {code}")
@@ -158,6 +172,19 @@ def ring_centres(code: str, positions: np.ndarray) -> np.ndarray:
     Raises ValueError as `catafusenes.tree`.
     """
     return positions[skeleton(code).rings].mean(axis=1)
+
+
+def _to_minimum(mol: Any, code: str) -> None:
+    """Move the atoms to a minimum of MMFF94. Raises RuntimeError as `relaxed`."""
+    from rdkit.Chem import rdForceFieldHelpers
+
+    for steps in _STEPS:
+        status = rdForceFieldHelpers.MMFFOptimizeMolecule(mol, maxIters=steps)
+        if status == 0:
+            return
+        if status < 0:
+            raise RuntimeError(f"MMFF94 cannot be set up for {code}")
+    raise RuntimeError(f"MMFF94 has not converged for {code} after {sum(_STEPS)} steps")
 
 
 def _at(mol: Any, positions: np.ndarray) -> Any:

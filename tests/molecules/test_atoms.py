@@ -5,6 +5,7 @@ import importlib.util
 import numpy as np
 import pytest
 from rdkit import Chem
+from rdkit.Chem import rdForceFieldHelpers
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from diffusion_jax.molecules import atoms as module
@@ -12,6 +13,7 @@ from diffusion_jax.molecules.atoms import (
     CARBON_HYDROGEN,
     SIDE,
     atoms,
+    code_of_molecule,
     code_of_smiles,
     inchi,
     molecule,
@@ -70,11 +72,24 @@ def test_every_code_is_a_molecule_of_its_own(rings):
         ("C1CCCCC1", "not aromatic carbon"),
         ("", "fused to a tree"),
         ("c1ccccc", "cannot read the SMILES"),
+        ("c1ccc2ccccc2[c]1", "radical electrons"),
+        ("c1ccc2ccccc2[c-]1", "charged atoms"),
+        ("c1ccc2ccccc2[c+]1", "charged atoms"),
+        ("c1ccc2ccccc2[cH2]1", "cannot read the SMILES"),
     ],
 )
 def test_other_molecules_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         code_of_smiles(text)
+
+
+def test_a_molecule_that_lacks_a_hydrogen_is_refused():
+    mol = molecule("SE")
+    mol.GetAtomWithIdx(6).SetNoImplicit(True)
+    mol.UpdatePropertyCache()
+    assert CalcMolFormula(mol) == "C10H7"
+    with pytest.raises(ValueError, match="radical electrons"):
+        code_of_molecule(mol)
 
 
 @pytest.mark.parametrize("code", ["E", "SE", "SLE", "SBESE", "SLSBERE"])
@@ -115,6 +130,46 @@ def test_rings_of_relaxed_molecules_lie_where_those_of_xtb_do():
         np.testing.assert_allclose(x.mean(axis=0), 0, atol=1e-6)
         assert read(x[None])[0].code == code
         np.testing.assert_array_equal(ring_centres(code, relaxed(code).positions), x)
+
+
+@pytest.mark.parametrize("code", ["SSLE", "SRSE", "SRE", "SSSBEE", "SRRRRE", "SBLSERE"])
+def test_a_code_that_is_not_canonical_keeps_its_numbering(code):
+    """What is numbered by the code's skeleton has its bonds and its rings there."""
+    assert canonical(code) != code
+    positions = relaxed(code).positions
+    first, second = skeleton(code).bonds.T
+    bonds = np.linalg.norm(positions[first] - positions[second], axis=1)
+    assert 1.33 < bonds.min() < bonds.max() < 1.50
+    assert read(ring_centres(code, positions)[None])[0].code == canonical(code)
+
+
+def minimiser(monkeypatch, answers):
+    """RDKit's answers with these; returns the steps that it is given."""
+    steps = []
+
+    def optimise(mol, maxIters):
+        steps.append(maxIters)
+        return answers.pop(0)
+
+    monkeypatch.setattr(rdForceFieldHelpers, "MMFFOptimizeMolecule", optimise)
+    return steps
+
+
+def test_the_force_field_may_take_longer(monkeypatch):
+    steps = minimiser(monkeypatch, [1, 0])
+    relaxed("E")
+    assert len(steps) == 2
+    assert steps[1] > steps[0]
+
+
+@pytest.mark.parametrize(
+    ("answers", "message"),
+    [([1, 1], "not converged for SLE after 22000 steps"), ([-1], "cannot be set up for SLE")],
+)
+def test_a_force_field_that_finds_no_minimum_says_so(monkeypatch, answers, message):
+    minimiser(monkeypatch, answers)
+    with pytest.raises(RuntimeError, match=message):
+        relaxed("SLE")
 
 
 def test_without_rdkit_the_extra_is_named(monkeypatch):
