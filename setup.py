@@ -27,6 +27,7 @@ INSTALL = [
 FORECASTING = ["statsmodels>=0.14"]
 MAZES = ["gymnasium-robotics>=1.4"]
 MOLECULES = ["rdkit>=2025.9"]
+XTB = ["tblite>=0.4"]
 NOTEBOOKS = ["ipykernel>=6.29", "nbclient>=0.10", "nbformat>=5.10"]
 
 EXTRAS = {
@@ -42,12 +43,13 @@ EXTRAS = {
         *FORECASTING,
         *MAZES,
         *MOLECULES,
+        *XTB,
         *NOTEBOOKS,
     ],
     "forecasting": FORECASTING,
     "mazes": [*MAZES],
     "molecules": [*MOLECULES],
-    "xtb": [*MOLECULES, "tblite>=0.4"],
+    "xtb": [*MOLECULES, *XTB],
     "prepare": ["tensorflow>=2.20"],
     "logging": ["tensorboardX>=2.6"],
     "compare": ["torch>=2.4"],
