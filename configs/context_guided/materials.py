@@ -25,7 +25,8 @@ without context: one to two minutes, and one for the evaluation. Variants:
     segments, relaxed, compas
                              other data, as of the generator, which is then runs/segments_generator, ...;
                              COMPAS-1x needs its table
-    paper                    the paper's size, 12 layers of 196, for a GPU
+    paper                    the paper's network, 12 layers of 196, guiding its generator at a thousand levels,
+                             for a GPU; sampler and guidance are ours (docs/context_guided.md)
 
 The numbers to expect: `python -m experiments.tables context_guided`.
 """
@@ -37,6 +38,12 @@ from ml_collections import ConfigDict
 from configs.variants import chosen
 
 _EXAMPLES = 12_168  # molecules of the training split
+_OTHER_EXAMPLES = {
+    # (data, relaxed) -> as many of theirs
+    ("polybenzenoid_clusters", True): 17_481,
+    ("polybenzenoids", False): 11_758,
+    ("polybenzenoids", True): 16_739,
+}
 _TARGETS = 3
 _STEPS = 3000
 _RATE = 3e-3
@@ -164,9 +171,11 @@ VARIANTS = {
         "training.steps": 16_000,
         "training.batch_size": 256,
         "optimizer.learning_rate": 6e-4,
+        "objective.predictor.bases": 0,
         "optimizer.decay_steps": 16_000,
         **_everywhere(
             count=512,
+            sampler="ancestral",
             grid={"name": "cosine_grid", "steps": 1000},
             scales=[0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0],
         ),
@@ -204,4 +213,9 @@ def get_config(arg: str = "") -> ConfigDict:
         },
         "sampling": None,
     }
-    return chosen(ConfigDict(config), arg, VARIANTS)
+    found = chosen(ConfigDict(config), arg, VARIANTS)
+    regulariser = found.objective.get("regulariser")
+    if regulariser is not None and "examples" in regulariser:
+        data = (found.data.get("name"), found.data.get("relaxed", False))
+        regulariser.examples = _OTHER_EXAMPLES.get(data, _EXAMPLES)
+    return found

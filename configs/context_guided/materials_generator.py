@@ -12,7 +12,7 @@ a quarter of an hour. Variants:
     relaxed     molecules relaxed by MMFF94, with those that are not planar (needs RDKit, half an hour, once)
     compas      COMPAS-1x; needs its table (see `diffusion_jax.data.compas`)
     small       a tenth of the steps
-    paper       the paper's size, 9 layers of 192 and 1000 steps of sampling, for a GPU
+    paper       the paper's network, 9 layers of 192, and 1000 steps of sampling, for a GPU
 """
 
 from ml_collections import ConfigDict
@@ -52,14 +52,18 @@ VARIANTS = {
         "objective.objective.network.width": 192,
         "objective.objective.network.depth": 9,
         "objective.objective.network.shared": False,
+        "objective.objective.network.bases": 0,
         "training.steps": 80_000,
         "training.batch_size": 256,
         "ema.images": 128_000,
         "ema.batch_size": 256,
         "optimizer.decay_steps": 80_000,
+        "optimizer.learning_rate": 1e-3,
         "evaluation.valid.count": 512,
         "evaluation.valid.grid.steps": 1000,
+        "evaluation.valid.sampler": "ancestral",
         "sampling.grid.steps": 1000,
+        "sampling.sampler": "ancestral",
     },
 }
 

@@ -58,7 +58,11 @@ VARIANTS = {
         "training.log_every": 4,
         "training.checkpoint_every": 4,
     },
-    "small": {"objective.predictor.width": 64, "training.steps": 1000},
+    "small": {
+        "objective.predictor.width": 64,
+        "training.steps": 1000,
+        "optimizer.decay_steps": 1000,
+    },
     "none": {"objective.regulariser": None, "context": None},
     "l2": {"objective.regulariser": {"name": "l2", "examples": _TRAIN, "variance": 0.1}, "context": None},
     "weight_decay": {

@@ -28,5 +28,5 @@ def whole_batches(
 
 
 def known_of(batch: Batch) -> dict[str, Any]:
-    """The conditions of a batch of the data set."""
-    return {"label": jnp.asarray(batch["label"])} if "label" in batch else {}
+    """The conditions of a batch of the data set: its `label`, and `present`, which nodes there are."""
+    return {name: jnp.asarray(batch[name]) for name in ("label", "present") if name in batch}

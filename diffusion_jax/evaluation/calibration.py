@@ -21,14 +21,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from diffusion_jax.evaluation.batches import known_of
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
-from diffusion_jax.types import Array, Key, Statistics
+from diffusion_jax.types import Array, Batch, Key, Statistics
 
 
-def predictor_of(bind: Bind) -> tuple[Any, Callable[[Array, Array], Any]]:
+def predictor_of(bind: Bind, conditions: Batch | None = None) -> tuple[Any, Callable[[Array, Array], Any]]:
     """The process and the predictor of a guidance model; raises ValueError for a model without one."""
-    bound = bind({})
+    bound = bind(conditions or {})
     if bound.predictor is None:
         raise ValueError("this model predicts no targets: its objective must be `guidance`")
     return bound.process, bound.predictor
@@ -50,8 +51,8 @@ def calibration(
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
         predictor_of(bind)
 
-        def predict(key: Key, x0: Array) -> tuple[Array, Array]:
-            process, predictor = predictor_of(bind)
+        def predict(key: Key, x0: Array, known: Batch) -> tuple[Array, Array]:
+            process, predictor = predictor_of(bind, known)
             each = []
             for i, t in enumerate(levels):
                 x_t = process.marginal(x0, jnp.asarray(t, x0.dtype)).sample(jax.random.fold_in(key, i))
@@ -67,7 +68,7 @@ def calibration(
                 if "target" not in batch:
                     raise ValueError(f"the split {split!r} has no targets")
                 real = np.asarray(batch["mask"]).max(1) > 0
-                mean, variance = run(jax.random.fold_in(key, i), jnp.asarray(batch["x"]))
+                mean, variance = run(jax.random.fold_in(key, i), jnp.asarray(batch["x"]), known_of(batch))
                 parts.append([np.asarray(one, np.float64)[:, real] for one in (mean, variance)])
                 parts[-1].append(np.asarray(batch["target"], np.float64)[None, real])
             mean, variance, y = (np.concatenate([part[i] for part in parts], 1) for i in range(3))

@@ -20,10 +20,16 @@ Grid = Array | Callable[[Any], Array] | None
 
 
 class Drawn(NamedTuple):
-    """x: samples [N, T, ...]; evaluations: of the denoiser for a sample, as counted while they were drawn."""
+    """Samples.
+
+    x:           [N, T, ...]
+    evaluations: of the denoiser for a sample, as counted while they were drawn
+    present:     [N, T], which nodes the graphs have where the model draws their number; None otherwise
+    """
 
     x: np.ndarray
     evaluations: float
+    present: np.ndarray | None = None
 
 
 def classes_in_turn(info: Any, labels: bool) -> Callable[[Array], dict[str, Array]]:
@@ -67,7 +73,7 @@ def drawer(
     batch = min(count, batch_size)
     counters = []
 
-    def draw(key: Key, index: Array) -> Array:
+    def draw(key: Key, index: Array) -> tuple[Array, Array | None]:
         own = jax.vmap(jax.random.fold_in, (None, 0))(key, index)
         seed = jax.vmap(lambda one: jax.random.bits(jax.random.fold_in(one, 2)))(own)
         bound = bind({"seed": seed, **known(index)})
@@ -80,9 +86,10 @@ def drawer(
         keys = jax.vmap(jax.random.split)(own)
         x = bound.process.prior((batch, *info.shape)).sample(keys[:, 0])
         method = fitted(sampler, bound)
+        present = getattr(bound.process, "present", None)
         if grid is None:
-            return sample_bound(keys[:, 1], bound._replace(denoiser=denoiser), x, method)
-        return sample(keys[:, 1], denoiser, method, x, walked(grid, bound.process))
+            return sample_bound(keys[:, 1], bound._replace(denoiser=denoiser), x, method), present
+        return sample(keys[:, 1], denoiser, method, x, walked(grid, bound.process)), present
 
     run = compiled(draw)
 
@@ -92,7 +99,8 @@ def drawer(
     def call(key: Key) -> Drawn:
         before = evaluations()
         starts = range(0, count, batch)
-        parts = [np.asarray(run(key, jnp.arange(first, first + batch))) for first in starts]
-        return Drawn(np.concatenate(parts)[:count], (evaluations() - before) / len(starts))
+        parts = [run(key, jnp.arange(first, first + batch)) for first in starts]
+        x, present = jax.tree.map(lambda *leaves: np.concatenate(leaves)[:count], *parts)
+        return Drawn(x, (evaluations() - before) / len(starts), present)
 
     return call

@@ -29,8 +29,9 @@ import numpy as np
 from diffusion_jax.evaluation.calibration import predictor_of
 from diffusion_jax.evaluation.compiling import compiled
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
+from diffusion_jax.evaluation.truths import known_values, shown, summaries, truth_function
 from diffusion_jax.processes.schedules import vp_cosine
-from diffusion_jax.sampling.loop import fitted, sample
+from diffusion_jax.sampling.loop import fitted, sample, walked
 from diffusion_jax.sampling.transforms.gradients import classifier
 from diffusion_jax.sampling.transforms.predictors import clipped, preference, up_to
 from diffusion_jax.types import Array, Bound, Key, Sampler
@@ -86,8 +87,7 @@ def drawer(
         denoiser = classifier(bound.process, bound.denoiser, liked, guide, adjust)
         bound = bound._replace(denoiser=denoiser)
         x = bound.process.prior((batch, *shape)).sample(keys[:, 0])
-        times = jnp.asarray(grid(bound.process) if callable(grid) else grid)
-        x = sample(keys[:, 1], denoiser, fitted(sampler, bound), x, times)
+        x = sample(keys[:, 1], denoiser, fitted(sampler, bound), x, walked(grid, bound.process))
         return x, predictor(x, jnp.zeros(())).mean
 
     run = compiled(draw)
@@ -109,9 +109,7 @@ def truth_of(dataset: Any, guided: Guided, weights: Sequence[float]) -> dict[str
 
     Raises ValueError for a data set without `truth`, or weights that do not fit its targets.
     """
-    truth, targets = getattr(dataset, "truth", None), getattr(dataset, "targets", None)
-    if truth is None or targets is None:
-        raise ValueError("this data set does not know what is true of a sample: it has no `truth`")
+    truth, targets = truth_function(dataset), dataset.targets
     if len(weights) != len(targets.names):
         raise ValueError(f"{len(targets.names)} targets need as many weights, got {len(weights)}")
     found = {name: np.asarray(values, np.float64) for name, values in truth(guided.x).items()}
@@ -137,16 +135,12 @@ def scored(
     lines = []
     for scale in scales:
         found = truth_of(dataset, draw(key, scale), weights)
-        for name, values in found.items():
-            known = values[np.isfinite(values)]
-            kinds = {"": np.mean, "_median": np.median}
-            if name == "objective":
-                kinds["_best"] = np.max
-            for kind, summary in kinds.items():
-                metrics[f"{name}{kind}@{scale:g}"] = float(summary(known)) if len(known) else None
-        means = ((name, metrics[f"{name}@{scale:g}"]) for name in found)
-        shown = ", ".join(f"{name} {value:.4g}" for name, value in means if value is not None)
-        lines.append(f"scale {scale:g}: {shown}")
+        for name, value in summaries(found).items():
+            metrics[f"{name}@{scale:g}"] = value
+        best = known_values(found["objective"])
+        metrics[f"objective_best@{scale:g}"] = float(best.max()) if len(best) else None
+        means = {name: metrics[f"{name}@{scale:g}"] for name in found}
+        lines.append(f"scale {scale:g}: {shown(means)}")
     return Outcome(metrics, "\n".join(lines))
 
 

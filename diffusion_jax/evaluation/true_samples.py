@@ -2,7 +2,7 @@
 
     <name>          its mean over the samples that have it
     <name>_median   its median
-    real_<name>, real_<name>_median   the same of the training split
+    real_<name>, real_<name>_median   the same of training examples, drawn at random
 
 A metric of which no sample knows anything is None.
 """
@@ -15,6 +15,7 @@ import numpy as np
 
 from diffusion_jax.evaluation.drawing import Grid, Method, drawer
 from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
+from diffusion_jax.evaluation.truths import shown, summaries, truth_function
 from diffusion_jax.types import Key
 
 
@@ -30,29 +31,23 @@ def true_samples(
     """
 
     def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        truth = getattr(dataset, "truth", None)
-        if truth is None:
-            raise ValueError("this data set does not know what is true of a sample: it has no `truth`")
+        truth = truth_function(dataset)
         draw = drawer(
             bind, dataset.info, sampler=sampler, grid=grid, count=count, labels=False, batch_size=batch_size
         )
-        first = next(iter(dataset.epoch("train", min(real, dataset.info.splits["train"]))))
+        drawn = draw(key)
+        total = dataset.info.splits["train"]
+        (every,) = dataset.epoch("train", total)
+        chosen = np.random.default_rng(0).permutation(total)[:real]
         metrics: dict[str, Any] = {}
         lines = []
-        for before, x in (("", draw(key).x), ("real_", first["x"])):
-            for name, values in truth(np.asarray(x)).items():
-                known = values[np.isfinite(values)]
-                for kind, summary in (("", np.mean), ("_median", np.median)):
-                    metrics[f"{before}{name}{kind}"] = float(summary(known)) if len(known) else None
-            lines.append(
-                ", ".join(
-                    f"{name} {value:.4g}"
-                    for name, value in metrics.items()
-                    if name.startswith("real_") == bool(before)
-                    and not name.endswith("_median")
-                    and value is not None
-                )
-            )
+        for before, x, present in (
+            ("", drawn.x, drawn.present),
+            ("real_", every["x"][chosen], every["present"][chosen] if "present" in every else None),
+        ):
+            found = truth(np.asarray(x)) if present is None else truth(np.asarray(x), np.asarray(present))
+            metrics |= {before + name: value for name, value in summaries(found).items()}
+            lines.append(shown({before + name: metrics[before + name] for name in found}))
         return Outcome(metrics, "\n".join(lines))
 
     return evaluation
