@@ -35,7 +35,7 @@ from typing import Any
 import jax
 
 from diffusion_jax.training import runs
-from experiments import configuration, machine, records, runner, workloads
+from experiments import configuration, machine, markdown, records, runner, workloads
 
 VARIANTS = ("debug", "small")
 CONFIG_COLUMNS = ("config", "compile, s", "steps/s", "compile sampler, s", "samples/s", "peak MiB")
@@ -143,11 +143,13 @@ def measure(spec: str) -> dict[str, float]:
 
 def render(columns: Sequence[str], found: Mapping[str, Mapping[str, Any]]) -> str:
     """The measurements as Markdown; what was not measured, a dash."""
-    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    for name, numbers in found.items():
-        cells = [f"{numbers[column]:.4g}" if column in numbers else "-" for column in columns[1:]]
-        lines.append(f"| {' | '.join([name, *cells])} |")
-    return "\n".join(lines)
+    return markdown.table(
+        columns,
+        [
+            [name, *(f"{numbers[column]:.4g}" if column in numbers else "-" for column in columns[1:])]
+            for name, numbers in found.items()
+        ],
+    )
 
 
 class _Clock:

@@ -29,7 +29,7 @@ import numpy as np
 
 from diffusion_jax.networks.official import to_official
 from diffusion_jax.training import runs
-from experiments import machine, records, workloads
+from experiments import machine, markdown, records, workloads
 from experiments.workloads import Model, Size
 
 COLUMNS = ("workload", "ours, s", "PyTorch, s", "ratio", "quartiles")
@@ -125,12 +125,12 @@ def compare(name: str, size: Size, rounds: int, other: Other) -> dict[str, float
 
 def render(found: Mapping[str, Mapping[str, float]]) -> str:
     """The comparison as Markdown."""
-    lines = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    lines = []
     for name, numbers in found.items():
-        times = f"{numbers['ours, s']:.4g} | {numbers['PyTorch, s']:.4g} | {numbers['ratio']:.2f}"
         quartiles = f"{numbers['ratio, lower quartile']:.2f} - {numbers['ratio, upper quartile']:.2f}"
-        lines.append(f"| {name} | {times} | {quartiles} |")
-    return "\n".join(lines)
+        times = (f"{numbers[one]:.4g}" for one in COLUMNS[1:3])
+        lines.append([name, *times, f"{numbers['ratio']:.2f}", quartiles])
+    return markdown.table(COLUMNS, lines)
 
 
 def _other() -> Other:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from diffusion_jax.evaluation.samples import curves_picture
-from experiments import records
+from experiments import markdown, records
 
 Curves = dict[str, list[tuple[float, float, float | None]]]
 
@@ -36,11 +36,11 @@ def curves(metrics: Mapping[str, Any]) -> dict[str, Curves]:
 def table(found: Curves) -> str:
     """The curves as Markdown, a row for each and a column for each x, such as a number of evaluations."""
     columns = sorted({point[0] for points in found.values() for point in points})
-    lines = [["", *(f"{x:g}" for x in columns)], ["---"] * (len(columns) + 1)]
+    lines = []
     for name, points in found.items():
         at = {x: f"{y:.4g}" + ("" if se is None else f" ± {se:.2g}") for x, y, se in points}
         lines.append([name, *(at.get(x, "") for x in columns)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown.table(["", *(f"{x:g}" for x in columns)], lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

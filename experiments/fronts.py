@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from diffusion_jax.evaluation.property_pictures import fronts_picture, undominated
+from experiments import markdown
 from experiments.profiles import profiles
 
 Fronts = dict[str, list[tuple[str, float, float]]]
@@ -43,11 +44,11 @@ def table(found: Fronts) -> str:
     every = [(x, y) for points in found.values() for _, x, y in points]
     best = {point for point, is_best in zip(every, undominated(every)) if is_best}
     scales = sorted({scale for points in found.values() for scale, _, _ in points}, key=float)
-    lines = [["", *scales], ["---"] * (len(scales) + 1)]
+    lines = []
     for name, points in found.items():
         at = {scale: f"{x:.3g}, {y:.3g}" + " *" * ((x, y) in best) for scale, x, y in points}
         lines.append([name, *(at.get(scale, "") for scale in scales)])
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown.table(["", *scales], lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

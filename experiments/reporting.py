@@ -14,7 +14,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import configuration, records
+from experiments import configuration, markdown, records
 from experiments.configuration import ROOT, Config
 from experiments.records import Record
 
@@ -130,7 +130,7 @@ def render(paper: str, only: str | None = None, results: Path = records.RESULTS)
     runs = {run.id: run for run in found.runs}
     stored = {run.id: records.read(record_path(paper, run, results)) for run in found.runs}
     lines = [_line(row, runs, stored) for row in found.rows if keep.intersection(_runs(row))]
-    return f"{found.title}\n\n{_markdown(lines)}"
+    return f"{found.title}\n\n{markdown.table(COLUMNS, lines, aligned=True)}"
 
 
 def rows_of(record: Record, results: Path = records.RESULTS) -> str:
@@ -142,7 +142,7 @@ def rows_of(record: Record, results: Path = records.RESULTS) -> str:
         stored = {one.id: records.read(record_path(paper, one, results)) for one in found.runs}
         stored[run.id] = record
         lines += [_line(row, runs, stored) for row in found.rows if run.id in _runs(row)]
-    return _markdown(lines) if lines else ""
+    return markdown.table(COLUMNS, lines, aligned=True) if lines else ""
 
 
 def keep(record: Record, results: Path = records.RESULTS) -> list[Path]:
@@ -242,13 +242,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def _markdown(lines: list[list[str]]) -> str:
-    cells = [list(COLUMNS), *([cell.replace("|", "\\|") for cell in line] for line in lines)]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
-    rule = "|".join("-" * (width + 2) for width in widths)
-    shown = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in cells
-    ]
-    return "\n".join([shown[0], f"|{rule}|", *shown[1:]])

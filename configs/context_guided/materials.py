@@ -25,7 +25,7 @@ without context: one to two minutes, and one for the evaluation. Variants:
     segments, relaxed, compas
                              other data, as of the generator, which is then runs/segments_generator, ...;
                              COMPAS-1x needs its table
-    paper                    the paper's network, 12 layers of 196, guiding its generator at a thousand levels,
+    paper                    the paper's network, 12 layers of 196, guiding its generator at 1000 levels,
                              for a GPU; sampler and guidance are ours (docs/context_guided.md)
 
 The numbers to expect: `python -m experiments.tables context_guided`.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from diffusion_jax.evaluation.figures import figure, save
 
 _PANEL = 2.2  # inches
 
@@ -40,8 +41,6 @@ def plane_picture(
 
     Raises ValueError where there is no field or the shapes do not fit.
     """
-    from matplotlib.figure import Figure
-
     panels = {model: np.asarray(field, float) for model, field in fields.items()}
     shapes = {field.shape for field in panels.values()}
     shape = next(iter(shapes), ())
@@ -49,8 +48,8 @@ def plane_picture(
         raise ValueError(
             f"fields are [2, L, H, W], all alike, with L = {len(titles)} titles; got {sorted(shapes)}"
         )
-    figure = Figure(figsize=(_PANEL * len(titles) + 1, 2 * _PANEL * len(panels)), layout="constrained")
-    axes = figure.subplots(2 * len(panels), len(titles), squeeze=False)
+    drawing = figure(_PANEL * len(titles) + 1, 2 * _PANEL * len(panels))
+    axes = drawing.subplots(2 * len(panels), len(titles), squeeze=False)
     for part, what in enumerate(("mean", "deviation")):
         every = np.stack([field[part] for field in panels.values()])
         low, high = np.quantile(every, (0.01, 0.99))
@@ -71,7 +70,5 @@ def plane_picture(
                 axis.set(xlim=(-edge, edge), ylim=(-edge, edge), xticks=[], yticks=[])
                 axis.set_title(title, fontsize=8)
             row[0].set_ylabel(f"{model}: {what}", fontsize=8)
-            figure.colorbar(image, ax=list(row), label=f"{what} {name}".strip(), shrink=0.8)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")
+            drawing.colorbar(image, ax=list(row), label=f"{what} {name}".strip(), shrink=0.8)
+    save(drawing, path)

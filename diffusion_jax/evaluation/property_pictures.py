@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from diffusion_jax.evaluation.figures import figure, save
 
 _BINS = 40
 
@@ -34,9 +35,9 @@ def histograms_picture(
     every = np.concatenate([np.zeros(0), *panels.values(), *outlines.values()])
     if not panels or not len(every):
         raise ValueError("there is nothing to draw: no histogram has a number")
-    figure = _figure(5.0, 1.3 * len(panels) + 0.6)
+    drawing = figure(5.0, 1.3 * len(panels) + 0.6)
     edges = np.linspace(every.min(), max(every.max(), every.min() + 1e-9), _BINS + 1)
-    for axis, (title, one) in zip(figure.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items()):
+    for axis, (title, one) in zip(drawing.subplots(len(panels), 1, squeeze=False)[:, 0], panels.items()):
         for number, (label, outline) in enumerate(outlines.items()):
             axis.hist(outline, edges, density=True, histtype="step", color=f"C{number + 1}", label=label)
         if len(one):
@@ -46,9 +47,9 @@ def histograms_picture(
         axis.set(yticks=[], xlim=(edges[0], edges[-1]))
         axis.tick_params(labelsize=7)
     if outlines:
-        figure.axes[0].legend(fontsize=7)
-    figure.axes[-1].set_xlabel(name)
-    _save(figure, path)
+        drawing.axes[0].legend(fontsize=7)
+    drawing.axes[-1].set_xlabel(name)
+    save(drawing, path)
 
 
 def undominated(points: Sequence[tuple[float, float]]) -> list[bool]:
@@ -79,8 +80,8 @@ def fronts_picture(
     if not every:
         raise ValueError("there is nothing to draw: no front has a point")
     best = {point for point, is_best in zip(every, undominated(every)) if is_best}
-    figure = _figure(6.0, 4.2)
-    axis = figure.subplots()
+    drawing = figure(6.0, 4.2)
+    axis = drawing.subplots()
     for number, (model, points) in enumerate(fronts.items()):
         # the colours come round after ten
         colour, line = f"C{number % 10}", ("-", "--", ":")[number // 10 % 3]
@@ -91,21 +92,9 @@ def fronts_picture(
             axis.annotate(label, (a, b), fontsize=6, xytext=(3, 3), textcoords="offset points")
     axis.set(xlabel=across, ylabel=up)
     axis.legend(fontsize=7)
-    _save(figure, path)
+    save(drawing, path)
 
 
 def _finite(values: Any) -> np.ndarray:
     found = np.asarray(values, float).reshape(-1)
     return found[np.isfinite(found)]
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
-
-
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")

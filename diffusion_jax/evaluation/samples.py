@@ -10,10 +10,11 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from diffusion_jax.evaluation.figures import figure, save
 
 _PANEL = 2.2  # inches, a scatter plot
 _TITLE = 0.7  # inches that a title "t = 0.123" needs
@@ -43,7 +44,7 @@ def samples_picture(
         picture = _grid(shown) if _are_images(x) else shown.reshape(len(shown), -1)
         figure, axes = _canvas(1, 1, *_size(picture))
         _show(axes[0, 0], picture, limits)
-    _save(figure, path)
+    save(figure, path)
 
 
 def trajectory_picture(
@@ -89,7 +90,7 @@ def trajectory_picture(
             _show(axis, column, limits)
     for axis, title in zip(axes[0], titles):
         axis.set_title(title, fontsize=size)
-    _save(figure, path)
+    save(figure, path)
 
 
 def panels_picture(
@@ -121,7 +122,7 @@ def panels_picture(
         else:
             _show(axis, pictures[name], limits)
         axis.set_title(name, fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def loss_picture(
@@ -146,7 +147,7 @@ def loss_picture(
     axes[0, 0].set_ylabel(name)
     if values.min() > 0 and values.max() > 20 * values.min():
         axes[0, 0].set_yscale("log")
-    _save(figure, path)
+    save(figure, path)
 
 
 _STYLES = (("o", "-"), ("s", "--"), ("^", ":"))
@@ -184,7 +185,7 @@ def curves_picture(
         )
     axis.set(xscale="log", yscale="log", xlabel=across, ylabel=up)
     axis.legend(fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def schedules_picture(path: str | os.PathLike[str], matrices: Mapping[str, Any]) -> None:
@@ -207,7 +208,7 @@ def schedules_picture(path: str | os.PathLike[str], matrices: Mapping[str, Any])
         axis.set_xlabel("token", fontsize=7)
         axis.tick_params(labelsize=6)
     axes[0, 0].set_ylabel("row", fontsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 def fan_picture(
@@ -253,7 +254,7 @@ def fan_picture(
                 axis.set_title(names[i], fontsize=8)
         if titles:
             axes[row, 0].set_ylabel(titles[row], fontsize=7)
-    _save(figure, path)
+    save(figure, path)
 
 
 def plans_picture(
@@ -295,7 +296,7 @@ def plans_picture(
             axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
             if row == 0 and titles:
                 axis.set_title(titles[k], fontsize=8)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _checked(x: Any, rank: int) -> np.ndarray:
@@ -316,21 +317,13 @@ def _are_points(x: np.ndarray) -> bool:
 
 
 def _canvas(rows: int, columns: int, width: float, height: float, frame: bool = False) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(max(width, 1.0), max(height, 1.0)), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False)
+    drawing = figure(width, height)
+    axes = drawing.subplots(rows, columns, squeeze=False)
     if not frame:
         for axis in axes.flat:
             axis.set_xticks([])
             axis.set_yticks([])
-    return figure, axes
-
-
-def _save(figure: Any, path: str | os.PathLike[str]) -> None:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")
+    return drawing, axes
 
 
 def _extent(x: np.ndarray) -> float:
