@@ -22,15 +22,16 @@ from typing import NamedTuple
 import numpy as np
 import tqdm
 
+from diffusion_jax.evaluation.figures import figure, save
 from diffusion_jax.molecules.atoms import relaxed
 from diffusion_jax.molecules.catafusenes import catafusenes
 from diffusion_jax.molecules.hueckel import hueckel
 from diffusion_jax.molecules.xtb import Gfn2, gfn2
 from diffusion_jax.training import runs
-from experiments import machine, records
+from experiments import machine, markdown, records
 
 LABELS = ("gap", "ionisation", "affinity")
-COLUMNS = ("GFN2-xTB", "n", "Pearson r", "slope, eV per \\|beta\\|", "intercept, eV", "deviation, eV")
+COLUMNS = ("GFN2-xTB", "n", "Pearson r", "slope, eV per |beta|", "intercept, eV", "deviation, eV")
 
 
 class Fit(NamedTuple):
@@ -96,10 +97,11 @@ def labelled(codes: Sequence[str]) -> dict[str, Gfn2]:
 
 def table(fits: Mapping[str, Fit], count: int) -> str:
     """The lines as Markdown, a row for each label."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS)]
-    for name, one in fits.items():
-        lines.append((name, str(count), f"{one.r:.4f}", *(f"{value:.3f}" for value in one[1:])))
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    lines = [
+        [name, str(count), f"{one.r:.4f}", *(f"{value:.3f}" for value in one[1:])]
+        for name, one in fits.items()
+    ]
+    return markdown.table(COLUMNS, lines)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -151,17 +153,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _picture(path: Path, x: np.ndarray, y: np.ndarray, line: Fit) -> None:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(4.2, 3.2), layout="constrained")
-    axis = figure.subplots()
+    drawing = figure(4.2, 3.2)
+    axis = drawing.subplots()
     axis.plot(x, y, "o", markersize=4, alpha=0.6)
     ends = np.array([x.min(), x.max()])
     axis.plot(ends, line.slope * ends + line.intercept, color="black", linewidth=1)
     axis.set(xlabel="Hueckel gap, |beta|", ylabel="GFN2-xTB gap, eV")
     axis.tick_params(labelsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=100, format="png")
+    save(drawing, path)
 
 
 if __name__ == "__main__":
