@@ -1,16 +1,20 @@
 r"""Guidance by what a trained predictor says of the noised data: log_probs and adjustments for `classifier`.
 
-A regression model of p(y | x_t) says means m_k and variances v_k (`objectives.guidance`). Sampling from
-p(x) exp(J), towards larger J, with weights w_k and a caution c,
+A regression model of p(y | x_t) says means m_k and variances v_k (`objectives.guidance`). They guide towards
+larger J, with weights w_k and a caution c (risk aversion),
 
-    J(x_t, t) = sum_k w_k m_k - c sum_k |w_k| sqrt(v_k):
+    J(x_t, t) = sum_k w_k m_k - c sum_k |w_k| sqrt(v_k),
 
-c > 0 is pessimistic, which keeps samples where the model is sure; c < 0 is optimistic, as in the experiment
-with materials of context-guided diffusion (arXiv 2407.11942), c = -1. A negative w_k lowers a property.
+which is sampling from p(x) exp(J(x)) where J of the means stands for log E[exp J(x) | x_t]: exactly so for a
+normal J of a variance that does not depend on x_t. c > 0 is pessimistic, which keeps samples where the model
+is sure; c < 0 is optimistic, as in the experiment with materials of context-guided diffusion (arXiv
+2407.11942), c = -1. A negative w_k lowers a property.
 
-The papers bring the gradient of J to size in two ways: GaUDI by a largest norm for each sample, that
-experiment's 10 (`clipped`); MOOD (arXiv 2206.07632) to the L1 norm of the score, sample by sample
-(`score_sized`), whose scale is then a share of it, and may fall with the level: scale = (t, J) -> w_0 0.1^t.
+The papers bring the gradient of J to size in two ways: GaUDI and that experiment by a largest norm for each
+sample, 10 (`clipped`, which is before the scale; theirs is after it, and their steps are the posterior's
+deviation times that, where the score's are its square: their scales are not ours); MOOD (arXiv 2206.07632)
+to the L1 norm of the score, sample by sample (`score_sized`), whose scale is then a share of it, and may fall
+with the level: scale = (t, J) -> w_0 0.1^t.
 
 The true log p(y | x_t) has a gradient that vanishes with alpha, which sigma^2/alpha makes up for. That of a
 trained model does not quite, so that its guidance should end where there is no signal left (`up_to`).
