@@ -11,7 +11,6 @@ all molecules, beside its law in the training and the test split. Needs RDKit.
 from __future__ import annotations
 
 import argparse
-import inspect
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,14 +18,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffusion_jax.build import build
-from diffusion_jax.evaluation.guided_samples import drawer, guided_samples, truth_of
+from diffusion_jax.evaluation.guided_samples import GuidedSamples, truth_of
 from diffusion_jax.evaluation.molecule_pictures import molecules_picture
 from diffusion_jax.evaluation.property_pictures import histograms_picture
 from experiments import machine, runner
-
-_KEPT = ("weights", "caution", "limit", "high", "count", "batch_size")
-_DEFAULTS = {name: one.default for name, one in inspect.signature(guided_samples).parameters.items()}
 
 
 class Led(NamedTuple):
@@ -47,25 +42,16 @@ def led(trained: runner.Trained, evaluation: str) -> dict[float, Led]:
 
     Raises ValueError for a run without such an evaluation, or of data that are not molecules.
     """
-    spec: dict[str, Any] = _DEFAULTS | (trained.plan.config["evaluation"].get(evaluation) or {})
-    data = trained.plan.dataset
-    if spec.get("name") != "guided_samples" or not hasattr(data, "read"):
+    scorer, data = trained.plan.evaluations.get(evaluation), trained.plan.dataset
+    if not isinstance(scorer, GuidedSamples) or not hasattr(data, "read"):
         raise ValueError(
             f"the run's config has no evaluation {evaluation!r} of guided samples that are molecules"
         )
-    generator = build("objective", spec["generator"])
-    draw = drawer(
-        trained.given,
-        lambda process: generator,
-        data.info.shape,
-        sampler=build("sampler", spec["sampler"]),
-        grid=build("grid", spec["grid"]),
-        **{name: spec[name] for name in _KEPT},
-    )
+    draw = scorer.drawer(trained.given, data)
     key, found = runner.evaluation_key(trained.plan.config, evaluation), {}
-    for scale in spec["scales"]:
+    for scale in scorer.scales:
         guided = draw(key, scale)
-        truth = truth_of(data, guided, spec["weights"])
+        truth = truth_of(data, guided, scorer.weights)
         codes = [reading.code for reading in data.read(guided.x)]
         found[float(scale)] = Led(codes, truth["objective"], truth["target_0"])
     return found

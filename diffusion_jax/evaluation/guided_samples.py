@@ -20,6 +20,7 @@ A metric of which no sample knows anything is None.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +29,7 @@ import numpy as np
 
 from diffusion_jax.evaluation.calibration import predictor_of
 from diffusion_jax.evaluation.compiling import compiled
-from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
+from diffusion_jax.evaluation.outcome import Bind, Outcome
 from diffusion_jax.evaluation.truths import known_values, shown, summaries, truth_function
 from diffusion_jax.processes.schedules import vp_cosine
 from diffusion_jax.sampling.loop import fitted, sample, walked
@@ -144,6 +145,45 @@ def scored(
     return Outcome(metrics, "\n".join(lines))
 
 
+@dataclass(frozen=True)
+class GuidedSamples:
+    """An evaluation of guidance; what it scores can be drawn again. Fields as the arguments of `drawer`.
+
+    generator: see `Generator`. scales: w >= 0, each from the same noise.
+    """
+
+    generator: Generator
+    sampler: Sampler | Callable[..., Sampler]
+    grid: Any
+    weights: Sequence[float]
+    scales: Sequence[float]
+    caution: float
+    limit: float | None
+    high: float
+    count: int
+    batch_size: int
+
+    def drawer(self, bind: Bind, dataset: Any) -> Callable[[Key, float], Guided]:
+        """`drawer` of a model, for samples of the data set's shape. Raises as that does."""
+        return drawer(
+            bind,
+            self.generator,
+            dataset.info.shape,
+            sampler=self.sampler,
+            grid=self.grid,
+            weights=self.weights,
+            caution=self.caution,
+            limit=self.limit,
+            high=self.high,
+            count=self.count,
+            batch_size=self.batch_size,
+        )
+
+    def __call__(self, bind: Bind, dataset: Any, key: Key) -> Outcome:
+        """The metrics of the head of this module. Raises as `drawer` and `truth_of`."""
+        return scored(self.drawer(bind, dataset), dataset, self.scales, self.weights, key)
+
+
 def guided_samples(
     generator: Bound,
     sampler: Sampler | Callable[..., Sampler],
@@ -155,34 +195,28 @@ def guided_samples(
     high: float = 10.0,
     count: int = 128,
     batch_size: int = 512,
-) -> Evaluation:
+) -> GuidedSamples:
     """See above.
 
     generator: what a finished run gives, with process and denoiser; its process must have the levels of the
     predictor's. scales: w >= 0. Other arguments as of `drawer`.
 
-    Raises as `drawer` and `truth_of`.
+    Raises TypeError for a generator that is no run; when used, as `drawer` and `truth_of`.
     """
     if not isinstance(generator, Bound):
         raise TypeError(f"generator must be a run, {{'run': workdir}}, got {type(generator).__name__}")
-
-    def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        draw = drawer(
-            bind,
-            lambda process: generator,
-            dataset.info.shape,
-            sampler=sampler,
-            grid=grid,
-            weights=weights,
-            caution=caution,
-            limit=limit,
-            high=high,
-            count=count,
-            batch_size=batch_size,
-        )
-        return scored(draw, dataset, scales, weights, key)
-
-    return evaluation
+    return GuidedSamples(
+        lambda process: generator,
+        sampler,
+        grid,
+        weights,
+        scales,
+        caution,
+        limit,
+        high,
+        count,
+        batch_size,
+    )
 
 
 def _check_levels(process: Any, generator: Generator) -> None:

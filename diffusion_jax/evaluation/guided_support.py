@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from diffusion_jax.evaluation.guided_samples import drawer, scored
-from diffusion_jax.evaluation.outcome import Bind, Evaluation, Outcome
+from diffusion_jax.evaluation.guided_samples import GuidedSamples
 from diffusion_jax.objectives.exact import posterior_moments
-from diffusion_jax.types import Array, Bound, Key, Sampler, Support
+from diffusion_jax.types import Array, Bound, Sampler, Support
 
 
 def guided_support(
@@ -24,7 +23,7 @@ def guided_support(
     caution: float = 0.0,
     high: float = 10.0,
     count: int = 500,
-) -> Evaluation:
+) -> GuidedSamples:
     """See above.
 
     support: the law of the data. scales: w >= 0. Other arguments as of `guided_samples.drawer`.
@@ -38,22 +37,7 @@ def guided_support(
 
         return Bound(process, exact)
 
-    def evaluation(bind: Bind, dataset: Any, key: Key) -> Outcome:
-        draw = drawer(
-            bind,
-            generator,
-            dataset.info.shape,
-            sampler=sampler,
-            grid=grid,
-            weights=weights,
-            caution=caution,
-            high=high,
-            count=count,
-            batch_size=count,
-        )
-        return scored(draw, dataset, scales, weights, key)
-
-    return evaluation
+    return GuidedSamples(generator, sampler, grid, weights, scales, caution, None, high, count, count)
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {
