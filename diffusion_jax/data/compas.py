@@ -72,11 +72,9 @@ def compas1x(
         nothing = np.full(len(columns), np.nan)
         return np.stack([known.get(code, nothing) for code in codes])
 
-    placed = np.flatnonzero(every.placed)
     return ring_graphs(
-        [every.codes[i] for i in placed],
-        every.centres[placed],
-        every.properties[placed][:, columns],
+        every,
+        columns,
         targets,
         cluster,
         label,
@@ -84,10 +82,9 @@ def compas1x(
         held_out=held_out,
         scale=scale,
         description=(
-            f"{len(placed)} of the {len(every.codes)} molecules of COMPAS-1x (Wahab et al. 2022), as ring "
-            f"centres; trained on the larger of two clusters of ErG fingerprints; {', '.join(targets)}."
+            f"{every.placed.sum()} of the {len(every.codes)} molecules of COMPAS-1x (Wahab et al. 2022), as "
+            f"ring centres; trained on the larger of two clusters of ErG fingerprints; {', '.join(targets)}."
         ),
-        folder=every.folder,
     )
 
 

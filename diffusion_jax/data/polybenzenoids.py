@@ -140,11 +140,9 @@ def _dataset(
     def label(codes: Sequence[str]) -> np.ndarray:
         return properties(codes)[:, columns]
 
-    placed = np.flatnonzero(every.placed)
     return ring_graphs(
-        [every.codes[i] for i in placed],
-        every.centres[placed],
-        every.properties[placed][:, columns],
+        every,
+        columns,
         targets,
         cluster,
         label,
@@ -152,8 +150,7 @@ def _dataset(
         held_out=held_out,
         scale=scale,
         description=(
-            f"{len(placed)} of the {len(every.codes)} cata-condensed polybenzenoids up to "
+            f"{every.placed.sum()} of the {len(every.codes)} cata-condensed polybenzenoids up to "
             f"{every.centres.shape[1]} rings, as ring centres; {what}; Hueckel theory: {', '.join(targets)}."
         ),
-        folder=every.folder,
     )

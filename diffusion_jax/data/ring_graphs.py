@@ -18,7 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -79,10 +79,26 @@ class RingGraphs(Dataset):
         return found
 
 
+class Stored(NamedTuple):
+    """M molecules.
+
+    codes:      canonical
+    centres:    [M, N, 3], in angstrom, zero beyond the rings of a molecule
+    properties: [M, P]
+    placed:     bool [M], whether there are centres: on the lattice only planar molecules have a place
+    folder:     where they are stored
+    """
+
+    codes: list[str]
+    centres: np.ndarray
+    properties: np.ndarray
+    placed: np.ndarray
+    folder: str
+
+
 def ring_graphs(
-    codes: Sequence[str],
-    centres: np.ndarray,
-    properties: np.ndarray,
+    every: Stored,
+    columns: Sequence[int],
     names: Sequence[str],
     cluster: Mapping[str, str],
     label: Callable[[Sequence[str]], np.ndarray],
@@ -91,20 +107,18 @@ def ring_graphs(
     held_out: int,
     scale: float,
     description: str,
-    folder: str | None,
 ) -> RingGraphs:
-    """The data set of molecules and their clusters.
+    """The data set of the molecules that have a place, and their clusters.
 
     Args:
-        codes: of M molecules, canonical, of all sizes, N rings at most.
-        centres: [M, N, 3] of their rings, in angstrom, zero beyond a molecule's rings.
-        properties: [M, K].
-        names: of the K properties.
+        every: molecules of all sizes, N rings at most.
+        columns: K of their properties.
+        names: of these.
         cluster, label: see `RingGraphs`.
         context: numbers of rings of the context; None from 2 to N.
         held_out: so many molecules of the cluster `train`, at random, are kept out of it.
         scale: angstrom in a unit of x.
-        description, folder: of the data set.
+        description: of the data set.
 
     Raises:
         ValueError: a split is empty, a property is not finite or constant over the training split, or a
@@ -112,7 +126,9 @@ def ring_graphs(
     """
     if not (math.isfinite(scale) and scale > 0):
         raise ValueError(f"scale must be positive and finite, got {scale}")
-    rings = centres.shape[1]
+    placed = np.flatnonzero(every.placed)
+    codes, centres = [every.codes[i] for i in placed], every.centres[placed]
+    properties, rings = every.properties[placed][:, columns], centres.shape[1]
     sizes = np.array([len(code) for code in codes])
     wanted = {integer("context", size, 1, rings + 1) for size in context or ()}
     wanted = wanted if context is not None else set(range(2, rings + 1))
@@ -152,7 +168,7 @@ def ring_graphs(
     return RingGraphs(
         info=info,
         sources=sources,
-        folder=folder,
+        folder=every.folder,
         targets=targets,
         scale=float(scale),
         label=label,

@@ -4,31 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
 from diffusion_jax.data.pipeline import Source, integer, seed_of
-from diffusion_jax.data.ring_graphs import LABELLED
+from diffusion_jax.data.ring_graphs import LABELLED, Stored
 from diffusion_jax.data.storage import Example, stored
 from diffusion_jax.molecules.catafusenes import centres, planar
-
-
-class Stored(NamedTuple):
-    """M molecules.
-
-    codes:      canonical
-    centres:    [M, N, 3], in angstrom, zero beyond the rings of a molecule
-    properties: [M, P]
-    placed:     bool [M], whether there are centres: on the lattice only planar molecules have a place
-    folder:     where they are stored
-    """
-
-    codes: list[str]
-    centres: np.ndarray
-    properties: np.ndarray
-    placed: np.ndarray
-    folder: str
 
 
 def stored_molecules(

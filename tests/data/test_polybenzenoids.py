@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from diffusion_jax.data.polybenzenoids import polybenzenoid_clusters, polybenzenoids
-from diffusion_jax.data.ring_graphs import ring_graphs
+from diffusion_jax.data.ring_graphs import Stored, ring_graphs
 from diffusion_jax.molecules.catafusenes import catafusenes, planar, structure
 from diffusion_jax.molecules.hueckel import hueckel
 from diffusion_jax.molecules.properties import PROPERTIES, properties
@@ -166,9 +166,8 @@ def test_missing_labels_are_refused():
     numbers[3] = np.nan
     with pytest.raises(ValueError, match="1 molecules of test lack labels of gap"):
         ring_graphs(
-            members,
-            np.zeros((4, 4, 3)),
-            numbers,
+            Stored(members, np.zeros((4, 4, 3)), numbers, np.ones(4, bool), ""),
+            [0],
             ["gap"],
             cluster,
             properties,
@@ -176,7 +175,6 @@ def test_missing_labels_are_refused():
             held_out=0,
             scale=1.0,
             description="",
-            folder=None,
         )
 
 
