@@ -46,6 +46,23 @@ def bind_of(deviation):
     return lambda conditions: Bound(vp_cosine(), predictor=predictor)
 
 
+def test_a_model_is_told_which_nodes_a_graph_has(key):
+    count = np.random.default_rng(0).integers(1, 4, (40, 1))
+    present = (np.arange(3) < count).astype(np.float32)
+    arrays = Arrays({"x": np.zeros((40, 3, 2), np.float32), "present": present, "target": 1.0 * count})
+    info = Info((3, 2), "continuous", None, None, None, None, {"test": 40}, "")
+
+    def bind(conditions):
+        def predictor(x, t):
+            told = conditions.get("present", jnp.zeros((1, 3))).sum(1, keepdims=True)
+            return Statistics(jnp.broadcast_to(told, (len(x), 1)), jnp.ones((len(x), 1)))
+
+        return Bound(vp_cosine(), predictor=predictor)
+
+    evaluation = calibration(levels=[0.0], batch_size=16)
+    assert evaluation(bind, Known(info, {"test": arrays}), key).metrics["test_rmse"] == 0
+
+
 def test_scores_are_scipys(key):
     rng = np.random.default_rng(1)
     mean, y = rng.standard_normal((2, 5, 3)), rng.standard_normal((2, 5, 3))

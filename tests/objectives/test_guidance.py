@@ -10,7 +10,7 @@ from scipy import special, stats
 
 from diffusion_jax.build import build, example
 from diffusion_jax.levels import per_sample, per_token, uniform
-from diffusion_jax.networks.predictor import perceptron
+from diffusion_jax.networks.predictor import invariant, perceptron
 from diffusion_jax.objectives.ensemble import ensemble
 from diffusion_jax.objectives.guidance import guidance
 from diffusion_jax.objectives.heads import classification, mixture, reconstruction, regression
@@ -150,6 +150,22 @@ def test_the_context_is_noised_on_its_own_and_pulls_the_functions(batch, key):
         return objective.loss(variables, key, {**batch, "context": {"x": x}}).metrics["context"][0, 0]
 
     assert jnp.abs(pull(batch["context"]["x"] + 1) - pull(batch["context"]["x"])) > 1e-6
+
+
+def test_nodes_that_a_context_graph_does_not_have_pull_nothing(key):
+    regulariser = build("regulariser", {"name": "context", "ramp": "sigmoid", "examples": 6})
+    network = invariant(width=4, depth=1)
+    objective = guidance(network, vp_linear(), x0, per_sample(uniform()), regression(1), regulariser)
+    one, two, three = jax.random.split(key, 3)
+    present = jnp.array([[1, 1, 1], [1, 1, 0], [1, 0, 0]])
+    context = {"x": jax.random.normal(one, (3, 3, 3)), "present": present}
+    batch = {"x": jax.random.normal(two, (4, 3, 3)), "present": jnp.ones((4, 3))}
+    batch |= {"target": jax.random.normal(three, (4, 1)), "context": context}
+    variables = objective.init(key, batch)
+    loss = jax.jit(lambda x: objective.loss(variables, key, {**batch, "context": {**context, "x": x}}).value)
+    x = context["x"]
+    np.testing.assert_array_equal(loss(x), loss(jnp.where(present[..., None] > 0, x, 100.0)))
+    assert (loss(x) != loss(x.at[1, 1].add(1.0))).all()
 
 
 @pytest.mark.parametrize("name", ["bits", "a level a token"])
