@@ -72,7 +72,9 @@ def test_the_network_learns_against_the_classifier_of_domains(key):
         return regulariser.loss(Variables(params, {}), {}, seen(features), seen(other), 1).value
 
     def plain(params, features):
-        logits = [one @ params["kernel"] + params["bias"][None] for one in (features, other)]
+        sizes = [jnp.linalg.norm(one, axis=1, keepdims=True) / D**0.5 for one in (features, other)]
+        seen = [one / size for one, size in zip((features, other), sizes)]
+        logits = [one @ params["kernel"] + params["bias"][None] for one in seen]
         losses = -jax.nn.log_sigmoid(-logits[0]).mean() - jax.nn.log_sigmoid(logits[1]).mean()
         return losses / 2
 

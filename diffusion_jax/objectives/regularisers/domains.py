@@ -3,7 +3,8 @@ r"""Domain adaptation with the context set as the second domain: features that d
 `coral`               |C - C'|^2/(4 D^2), C and C' the covariances of the D features of labelled and of
                       context inputs: deep CORAL (arXiv 1607.01719), eq. 1-3
 `domain_adversarial`  a linear classifier learns from the features which of the two sets an input is of; the
-                      network learns the opposite, its gradient being reversed: arXiv 1505.07818
+                      network learns the opposite, its gradient being reversed: arXiv 1505.07818. It sees
+                      the features' directions, for no error is so large that longer ones would not raise it
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ def coral(weight: float = 1.0) -> Regulariser:
 def domain_adversarial(weight: float = 1.0) -> Regulariser:
     """The mean error of the classifier of domains, in nats; its gradient to the features is times -weight.
 
-    Needs batch["context"]. Both sets count alike, whatever their sizes. The metric `domain` is the error: log
-    2 where the sets cannot be told apart.
+    The classifier sees each input's features over their root mean square. Needs batch["context"]. Both sets
+    count alike, whatever their sizes. The metric `domain` is the error: log 2 where the sets cannot be told
+    apart.
 
     Raises ValueError for a negative weight.
     """
@@ -54,6 +56,7 @@ def domain_adversarial(weight: float = 1.0) -> Regulariser:
         del params, targets
 
         def logit(features: Array) -> Array:
+            features = features / jnp.sqrt((features**2).mean(1, keepdims=True) + 1e-6)
             reversed_ = -weight * features + jax.lax.stop_gradient((1 + weight) * features)
             return (reversed_ @ variables.params["kernel"])[:, 0] + variables.params["bias"]
 
