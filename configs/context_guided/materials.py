@@ -35,7 +35,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from configs.variants import chosen
+from configs.variants import assign, chosen
 
 _EXAMPLES = 12_168  # molecules of the training split
 _OTHER_EXAMPLES = {
@@ -218,8 +218,8 @@ def get_config(arg: str = "") -> ConfigDict:
         "sampling": None,
     }
     found = chosen(ConfigDict(config), arg, VARIANTS)
-    regulariser = found.objective.get("regulariser")
-    if regulariser is not None and "examples" in regulariser:
-        data = (found.data.get("name"), found.data.get("relaxed", False))
-        regulariser.examples = _OTHER_EXAMPLES.get(data, _EXAMPLES)
+    plain = found.to_dict()
+    if "examples" in (plain["objective"].get("regulariser") or {}):
+        data = plain["data"]["name"], plain["data"].get("relaxed", False)
+        assign(found, "objective.regulariser.examples", _OTHER_EXAMPLES.get(data, _EXAMPLES))
     return found
