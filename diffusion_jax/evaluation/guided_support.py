@@ -37,7 +37,18 @@ def guided_support(
 
         return Bound(process, exact)
 
-    return GuidedSamples(generator, sampler, grid, weights, scales, caution, None, high, count, count)
+    return GuidedSamples(
+        generator,
+        sampler,
+        grid,
+        weights,
+        scales,
+        caution,
+        limit=None,
+        high=high,
+        count=count,
+        batch_size=count,
+    )
 
 
 EXAMPLES: dict[str, dict[str, Any]] = {

@@ -73,7 +73,11 @@ def _run(paper: str, run: Run, workdir: Path, results: Path) -> bool:
     if not _finished(run, workdir):
         if run.members and not (workdir / "config.json").exists():
             folders = [workdir.parent / member for member in run.members]
-            ensemble.ensemble(folders, workdir, reporting.config_of(run)["seed"])
+            try:
+                ensemble.ensemble(folders, workdir, reporting.config_of(run)["seed"])
+            except (OSError, ValueError) as error:
+                print(f"error: {error}", file=sys.stderr)
+                return False
         command = [sys.executable, "-m", "experiments.train", *_arguments(run), "--workdir", str(workdir)]
         subprocess.run(command, cwd=configuration.ROOT, stdout=sys.stderr, check=False)
     record = records.read(workdir / "evaluation.json")

@@ -6,7 +6,9 @@ import pytest
 from PIL import Image
 
 from diffusion_jax.training import checkpoints
-from experiments import configuration, ensemble, plane, runner, train
+from experiments import configuration, ensemble, plane, records, reporting, runner, train
+from experiments.reporting import Run
+from experiments.tables import __main__ as tables
 
 CONFIG = "configs/context_guided/swiss_roll.py"
 
@@ -17,10 +19,11 @@ def plan(variants, **overrides):
 
 @pytest.fixture(scope="module")
 def members(tmp_path_factory):
-    """Folders of two runs that differ in their seeds."""
+    """Folders of two runs that differ in their seeds; their network is that of the variant `ensemble`."""
     folders = [tmp_path_factory.mktemp(f"s{seed}") for seed in (0, 1)]
+    size = {"objective.predictor.width": 128, "objective.predictor.depth": 3}
     for seed, folder in enumerate(folders):
-        runner.train(plan("debug,none", seed=seed), folder)
+        runner.train(plan("debug,none", seed=seed, **size), folder)
     return folders
 
 
@@ -60,6 +63,24 @@ def test_runs_become_an_ensemble(members, tmp_path, capsys):
         ensemble.main(["--workdir", str(members[0]), str(members[0]), "--out", str(tmp_path / "out")])
     with pytest.raises(SystemExit, match="different configs"):
         ensemble.main(["--workdir", str(members[0]), str(tmp_path), "--out", str(tmp_path / "out")])
+
+
+def test_a_table_puts_its_ensemble_together_before_it_is_evaluated(members, tmp_path, monkeypatch, capsys):
+    ids = tuple(folder.name for folder in members)
+    run = Run("joined", f"{CONFIG}:debug,ensemble", {"objective.members": 2, "seed": 3}, members=ids)
+    workdir, seen = members[0].parent / "joined", []
+
+    def process(arguments, **_):
+        seen.append(runner.load(arguments[-1]).plan.config)
+
+    monkeypatch.setattr(tables.subprocess, "run", process)
+    assert not tables._run("context_guided", run, workdir, tmp_path)  # the stand-in evaluates nothing
+    assert len(seen) == 1
+    assert records.same_run(seen[0], reporting.config_of(run))
+    absent = run._replace(id="other", members=(ids[0], "absent"))
+    assert not tables._run("context_guided", absent, members[0].parent / "other", tmp_path)
+    assert "absent is not the folder of a run" in capsys.readouterr().err
+    assert len(seen) == 1
 
 
 def test_the_plane_of_runs_is_drawn(members, tmp_path, capsys):
