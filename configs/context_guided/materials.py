@@ -8,7 +8,7 @@ An equivariant network of 4 layers of 48 predicts three properties of a noised p
 the Hueckel gap, the energy of its pi electrons and its Kekule structures. Labels are those of the training
 split, the largest cluster of ErG fingerprints (needs RDKit, a minute, once), of large gaps; the context
 is everything else, without labels. It then guides the generator, a run of its own that must be there first,
-towards small gaps, and every molecule that comes out is told its true one. On a CPU core 33 ms a step, 22
+towards small gaps, and every molecule that comes out is told its true one. On a CPU core 30 ms a step, 20
 without context: one to two minutes, and one for the evaluation. Variants:
 
     none, l2, weight_decay   without context: plain likelihood, and with a prior or decay of the parameters

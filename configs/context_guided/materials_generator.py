@@ -5,7 +5,7 @@
 
 An equivariant network of 4 layers of 48 learns where the eleven rings of a cata-condensed polybenzenoid lie,
 from the training split alone: as in the paper the largest cluster of ErG fingerprints (needs RDKit, a minute,
-once). The evaluation reads what it generates back as molecules, without guidance. 22 ms a step on a CPU core,
+once). The evaluation reads what it generates back as molecules, without guidance. 21 ms a step on a CPU core,
 a quarter of an hour. Variants:
 
     segments    trained on molecules without long linear segments instead (needs no RDKit)
